@@ -1,0 +1,310 @@
+"""What crosses the link: requests to virtual actors, their replies, and pushes to gateways.
+
+Each message is a tagged MessagePack array (msgspec), decoded in one pass per batch. `d` and message
+bodies are canonical JSON bytes: decoded once at ingress, transcoded for a MessagePack client at the
+gateway that needs it. `ch` is an *internal* channel name:
+
+    room:<room>              stream   actor room:<room>
+    presence:room:<room>     map      actor room:<room>
+    me@<user>, fences@<user> stream   actor user:<user>
+    near@<user>#<conn>       map      actor user:<user> (one per subscription: filters differ)
+"""
+
+from typing import Any
+
+import msgspec
+
+JSON = bytes
+"""Canonical JSON text of one value."""
+
+
+class _Message(msgspec.Struct, array_like=True, gc=False):
+    """Base of all that is framed on a link."""
+
+
+# -- to a virtual actor: `rid` is set by the router, 0 where no reply is wanted ------------------------
+
+
+class Subscribe(_Message, tag=1):
+    """A connection wants a channel. Replied with the `sub` result (a dict as in docs/protocol.md §2)."""
+
+    rid: int
+    ch: str
+    user: str
+    conn: str
+    device: str
+    since_ms: int
+    mode: str = "stream"
+    epoch: str = ""
+    offset: int = -1
+    limit: int = 0
+    filter: dict[str, Any] | None = None
+    info: JSON | None = None
+    shadow: dict[str, int] | None = None
+    """Map channels after a hand-over: key → version that the connection already holds, so that the new
+    activation continues (epoch, offset) with deltas instead of starting over."""
+
+
+class Unsubscribe(_Message, tag=2):
+    """A connection left a channel. `clean` is false when the socket was lost: presence lingers 15 s."""
+
+    rid: int
+    ch: str
+    user: str
+    conn: str
+    clean: bool = True
+
+
+class Publish(_Message, tag=3):
+    """A publication. `ack` is none, relay or durable; replied with {"o","t","i","dup"} unless none."""
+
+    rid: int
+    ch: str
+    user: str
+    conn: str
+    d: JSON
+    cid: str = ""
+    ack: str = "durable"
+
+
+class Ephemeral(_Message, tag=4):
+    """Typing, cursors: delivered to whoever is there, stored nowhere, droppable."""
+
+    rid: int
+    ch: str
+    user: str
+    conn: str
+    d: JSON
+
+
+class Position(_Message, tag=5):
+    """A fix of a user (WGS84 degrees, metres, Unix ms). Replied with {"ok": true} or error 124."""
+
+    rid: int
+    user: str
+    lat: float
+    lon: float
+    acc_m: float
+    t_ms: int
+    speed_mps: float | None = None
+    heading_deg: float | None = None
+    seq: int | None = None
+
+
+class History(_Message, tag=6):
+    """A page of a stream. `offset` −1: from the newest end. Replied {"pubs","epoch","offset","more"}."""
+
+    rid: int
+    ch: str
+    user: str
+    limit: int
+    epoch: str = ""
+    offset: int = -1
+    reverse: bool = False
+    before: int = -1
+    """With `before` > 0: the page that ends just below this offset, ascending (HTTP `before=`)."""
+
+
+class PresenceQuery(_Message, tag=7):
+    """Who is in a room now. Replied {"metas","count"}."""
+
+    rid: int
+    ch: str
+    user: str
+
+
+class NearQuery(_Message, tag=8):
+    """One look at who is near `user`. Replied {"items":[{"user","cell","band"}]}."""
+
+    rid: int
+    user: str
+    radius_m: float
+    limit: int
+
+
+class Refresh(_Message, tag=9):
+    """What an actor caches of Postgres has changed: read it again. Replied {} when done."""
+
+    rid: int
+    kind: str
+    key: str
+
+
+class Ping(_Message, tag=10):
+    """Is the link alive. Replied {}."""
+
+    rid: int
+
+
+# -- shard to shard ------------------------------------------------------------------------------------
+
+
+class RegionEnter(_Message, tag=20):
+    """A user's *snapped* place, told to each region within reach of it. `cell` may not be finer than r8
+    for anybody but the user and matches: the user actor of the viewer decides what it shows."""
+
+    rid: int
+    region: str
+    user: str
+    cell: str
+    lat: float
+    lon: float
+    audience: str
+    precision: str
+    t_ms: int
+
+
+class RegionLeave(_Message, tag=21):
+    """The user is no longer within reach of the region, or not visible to anybody."""
+
+    rid: int
+    region: str
+    user: str
+
+
+class RegionWatch(_Message, tag=22):
+    """`viewer` (at a snapped place) wants to know who is within `radius_m`; 0 stops the watch."""
+
+    rid: int
+    region: str
+    viewer: str
+    lat: float
+    lon: float
+    radius_m: float
+
+
+class RegionCandidates(_Message, tag=23):
+    """Region to the viewer's user actor: everybody within the radius by snapped distance, nearest first:
+    rows of [user, cell, lat, lon, audience, precision, distance_m]."""
+
+    rid: int
+    user: str
+    region: str
+    rows: list[tuple[str, str, float, float, str, str, float]]
+
+
+class Crossing(_Message, tag=24):
+    """User actor to room actor: a fence that is bound to the room was crossed. The room's shard writes
+    event, membership and room event in one transaction, fenced by both slots. Replied {"applied": bool}."""
+
+    rid: int
+    room: str
+    user: str
+    user_slot: int
+    user_epoch: int
+    fence: str
+    visit: int
+    event: str
+    body: JSON
+    at_ms: int
+    moves_membership: bool
+
+
+# -- answers ---------------------------------------------------------------------------------------------
+
+
+class Reply(_Message, tag=40):
+    """A request succeeded."""
+
+    rid: int
+    ok: Any = None
+
+
+class Failure(_Message, tag=41):
+    """A request failed with a code of the table."""
+
+    rid: int
+    code: int
+    message: str
+    retry_ms: int | None = None
+
+
+# -- shard to gateway -------------------------------------------------------------------------------------
+
+
+class Push(_Message, tag=50):
+    """A committed publication of `ch`: one per gateway that has subscribers (FAN-1). `m` is the `m` object
+    as JSON without `cid`; `hide` lists users who must get a `skip` instead (blocked with the sender)."""
+
+    ch: str
+    offset: int
+    m: JSON
+    user: str
+    cid: str = ""
+    hide: list[str] | None = None
+
+
+class PushEphemeral(_Message, tag=51):
+    """An ephemeral event: `e` is {"u","d"} as JSON; the sender's own connection `conn` does not get it."""
+
+    ch: str
+    e: JSON
+    conn: str
+    hide: list[str] | None = None
+
+
+class PushMap(_Message, tag=52):
+    """A map delta: `k` is the JSON list of rows [key, "+"|"~"|"-", data, version]; `shadow` the same as
+    key → version (−1: removed) so that the gateway can hand the view to a new activation."""
+
+    ch: str
+    offset: int
+    k: JSON
+    shadow: dict[str, int]
+
+
+class PushPresence(_Message, tag=53):
+    """A presence diff of `ch`: `joins` and `leaves` are JSON lists of metas of ONE user."""
+
+    ch: str
+    user: str
+    joins: JSON
+    leaves: JSON
+    hide: list[str] | None = None
+
+
+class Unsubscribed(_Message, tag=54):
+    """The actor ended subscriptions of `user` on `ch` (removed from the room, blocked); close code or 0."""
+
+    ch: str
+    user: str
+    code: int
+    reason: str
+
+
+# -- link and directory ------------------------------------------------------------------------------------
+
+
+class Hello(_Message, tag=60):
+    """First message of a dialling peer. `role`: gateway, api, shard; `incarnation` is new per process."""
+
+    role: str
+    name: str
+    incarnation: str
+    address: str = ""
+    """Shard: its link address. Gateway: the WebSocket URL that clients use."""
+
+
+class View(_Message, tag=61):
+    """The Directory's answer to Hello, and pushed at each change. `owners` and `epochs` have 1,024 items;
+    a shard that is down has no address."""
+
+    version: int
+    addresses: dict[int, str]
+    owners: list[int]
+    epochs: list[int]
+    gateways: dict[str, str]
+
+
+class StatusQuery(_Message, tag=62):
+    """Asks a shard or the Directory for its counters. Replied a dict."""
+
+    rid: int
+
+
+Request = (
+    Subscribe | Unsubscribe | Publish | Ephemeral | Position | History | PresenceQuery | NearQuery | Refresh
+    | Ping | RegionEnter | RegionLeave | RegionWatch | RegionCandidates | Crossing | StatusQuery
+)  # fmt: skip
+Pushed = Push | PushEphemeral | PushMap | PushPresence | Unsubscribed
+Message = Request | Reply | Failure | Pushed | Hello | View
