@@ -193,6 +193,12 @@ class Router:
                 known[slot] = view.epochs[slot]
             self.on_slots_moved(moved)
 
+    def forget_epochs(self, shard: int) -> None:
+        """A cut link took our subscriptions with it: report the shard's slots again when it is back."""
+        for slot in range(SLOTS):
+            if self.view.owners[slot] == shard:
+                self._known_epochs[slot] = 0
+
     def _shard_link(self, shard: int) -> "_ShardLink":
         link = self._shards.get(shard)
         if link is None:
@@ -337,6 +343,7 @@ class _ShardLink:
 
     def link_closed(self, link: Link) -> None:  # noqa: ARG002 - there is one
         self.ready = False
+        self._router.forget_epochs(self._shard)
         self._fail_all(
             lambda waiting: isinstance(waiting.message, wire.Publish) and not waiting.message.cid,
             EngineError(ErrorCode.INTERNAL, "the shard went away; whether this was stored is not known", 500),
