@@ -1,0 +1,51 @@
+"""Connections to Postgres. `json` columns travel as text: whoever needs the objects decodes them."""
+
+from typing import Any
+
+import asyncpg
+
+MAX_CONNECTIONS = 10
+STATEMENT_TIMEOUT_S = 10.0
+DURABILITY = {"fsync": ("on",), "synchronous_commit": ("on", "remote_write", "remote_apply")}
+
+
+class NotDurableError(Exception):
+    """The server would acknowledge what it may lose (architecture.md, D7)."""
+
+
+async def open_pool(
+    database_url: str,
+    *,
+    application_name: str,
+    max_connections: int = MAX_CONNECTIONS,
+    statement_timeout_s: float = STATEMENT_TIMEOUT_S,
+) -> Any:
+    """A pool of at most `max_connections`, none of them open before it is needed (STORE-7).
+
+    A statement that runs longer than `statement_timeout_s` is cancelled by the server; the client gives up a
+    little later, for a server that no longer answers.
+    """
+    return await asyncpg.create_pool(
+        database_url,
+        min_size=0,
+        max_size=max_connections,
+        timeout=10.0,
+        command_timeout=statement_timeout_s + 5.0,
+        max_inactive_connection_lifetime=300.0,
+        server_settings={
+            "application_name": application_name,
+            "statement_timeout": str(int(statement_timeout_s * 1000)),
+            "idle_in_transaction_session_timeout": "30000",
+            "timezone": "UTC",
+        },
+    )
+
+
+async def assert_durable(connection: Any) -> None:
+    """Raise NotDurableError unless a commit on this server means stored, for new sessions too."""
+    rows = await connection.fetch(
+        "SELECT name, setting FROM pg_settings WHERE name = ANY($1)", list(DURABILITY)
+    )
+    for row in rows:
+        if row["setting"] not in DURABILITY[row["name"]]:
+            raise NotDurableError(f"Postgres runs with {row['name']} = {row['setting']}; it must be on")
