@@ -1,4 +1,4 @@
-"""Where an engine keeps things: the durable in the data folder, sockets and Ray's session in the run folder."""
+"""Where an engine keeps things: the durable in the data folder, sockets and Ray in the run folder."""
 
 import hashlib
 import os
