@@ -1,0 +1,74 @@
+"""What a step wants done. The shard runs effects; steps stay pure (ACT-7)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from actors.messages import Pushed
+from actors.protocol import EngineError, ErrorCode
+
+
+class Asker:
+    """Who waits for an answer: opaque to a step, which only names it in an effect."""
+
+    __slots__ = ()
+
+    def answer(self, ok: Any) -> None:
+        """Delivers a reply; the default asker does not want one."""
+
+    def refuse(self, error: EngineError) -> None:
+        """Delivers a failure; the default asker does not want one."""
+
+
+NOBODY = Asker()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The request succeeded."""
+
+    asker: Asker
+    ok: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The request failed with a code of the table."""
+
+    asker: Asker
+    code: ErrorCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A push to one gateway."""
+
+    gateway: str
+    message: Pushed
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A publication that has no offset yet: the committer assigns it and stores it."""
+
+    room: str
+    user: str
+    cid: str
+    d: bytes
+    ack: str
+    asker: Asker
+
+
+@dataclass(frozen=True, slots=True)
+class ReadHistory:
+    """A page that the window does not hold: exclusive bounds, read from the log."""
+
+    asker: Asker
+    viewer: str
+    after: int
+    before: int
+    limit: int
+    reverse: bool
+
+
+Effect = Answer | Refuse | Send | Draft | ReadHistory
