@@ -58,6 +58,11 @@ def centre_of(cell: Cell) -> LatLng:
     return LatLng(lat, lon)
 
 
+def contains(cell: Cell, at: LatLng) -> bool:
+    """Whether a position lies within the drawn boundary of a cell (H3's own, not by hierarchy)."""
+    return bool(h3.latlng_to_cell(at.lat, at.lon, resolution_of(cell)) == cell)
+
+
 def boundary_of(cell: Cell) -> list[LatLng]:
     """Return the corners of a cell in order; not closed."""
     return [LatLng(lat, lon) for lat, lon in h3.cell_to_boundary(cell)]

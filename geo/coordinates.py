@@ -7,7 +7,7 @@ import msgspec
 LATITUDE_MAX_DEG = 90.0
 
 
-class CoordinatesInvalid(ValueError):
+class CoordinatesError(ValueError):
     """Not a place on Earth: NaN, infinite, or a latitude beyond a pole."""
 
 
@@ -31,9 +31,9 @@ def normalise_lon(lon: float) -> float:
 
 
 def normalise(lat: float, lon: float) -> LatLng:
-    """Return the position with its longitude in [-180, 180); raise CoordinatesInvalid where there is none."""
+    """Return the position with its longitude in [-180, 180); raise CoordinatesError where there is none."""
     if not (math.isfinite(lat) and math.isfinite(lon)):
-        raise CoordinatesInvalid("coordinates must be finite numbers")
+        raise CoordinatesError("coordinates must be finite numbers")
     if abs(lat) > LATITUDE_MAX_DEG:
-        raise CoordinatesInvalid("latitude must lie in [-90, 90]")
+        raise CoordinatesError("latitude must lie in [-90, 90]")
     return LatLng(lat, normalise_lon(lon))

@@ -5,7 +5,7 @@ import math
 
 import msgspec
 
-from geo.coordinates import CoordinatesInvalid, normalise
+from geo.coordinates import CoordinatesError, normalise
 from geo.distance import distance_m
 
 ACCURACY_MAX_M = 5_000.0
@@ -17,7 +17,7 @@ SPEED_OVER_AT_LEAST_MS = 1_000
 
 
 class Fix(msgspec.Struct, frozen=True):
-    """One report of a device: WGS84 degrees, the 68 % accuracy radius, device time, the device's own number."""
+    """One report of a device: WGS84 degrees, 68 % accuracy radius, device time, the device's own number."""
 
     lat: float
     lon: float
@@ -74,28 +74,29 @@ def admit(fix: Fix, last: Fix | None, held: Fix | None, now_ms: int) -> Admissio
     Repeats are recognised by the seq of `last` and `held`; an older repeat is stale and its history row
     exists already, so writing history must be idempotent on (user, seq).
     """
-
-    def verdict(kind: Verdict, reason: Reason) -> Admission:
-        return Admission(kind, reason, fix, (), last, held)
-
     if not (math.isfinite(fix.acc_m) and 0.0 < fix.acc_m <= ACCURACY_MAX_M):
-        return verdict(Verdict.REFUSED, Reason.ACCURACY)
+        return Admission(Verdict.REFUSED, Reason.ACCURACY, fix, (), last, held)
     try:
         fix = _tidied(fix, now_ms)
-    except CoordinatesInvalid:
-        return verdict(Verdict.REFUSED, Reason.COORDINATES)
+    except CoordinatesError:
+        return Admission(Verdict.REFUSED, Reason.COORDINATES, fix, (), last, held)
     if fix.seq in {known.seq for known in (last, held) if known is not None}:
-        return verdict(Verdict.DUPLICATE, Reason.REPEATED)
+        return Admission(Verdict.DUPLICATE, Reason.REPEATED, fix, (), last, held)
     if last is None:
         return Admission(Verdict.LIVE, None, fix, (fix,), fix, None)
     if fix.t_ms <= last.t_ms:
-        return verdict(Verdict.HISTORY, Reason.STALE)
+        return Admission(Verdict.HISTORY, Reason.STALE, fix, (), last, held)
+    return _follow(fix, last, held)
+
+
+def _follow(fix: Fix, last: Fix, held: Fix | None) -> Admission:
+    """Judge a fix that is newer than the last one by the speed that it implies."""
     if _agree(last, fix):
         # The held fix was a glitch, unless it is newer still: then it awaits its next fix.
         still_held = held if held is not None and held.t_ms > fix.t_ms else None
         return Admission(Verdict.LIVE, None, fix, (fix,), fix, still_held)
     if held is not None and fix.t_ms <= held.t_ms:
-        return verdict(Verdict.HELD, Reason.JUMP)
+        return Admission(Verdict.HELD, Reason.JUMP, fix, (), last, held)
     if held is not None and _agree(held, fix):
         return Admission(Verdict.LIVE, None, fix, (held, fix), fix, None)
     return Admission(Verdict.HELD, Reason.JUMP, fix, (), last, fix)

@@ -1,0 +1,48 @@
+"""Which fences hold which positions: an immutable index, asked in batches (GEO-13)."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from shapely import STRtree
+
+from geo.distance import Floats
+from geo.shapes import Shape
+
+Indexes = npt.NDArray[np.intp]
+
+
+class FenceIndex:
+    """Fences by place. `ids[i]` and `shapes[i]` are the fence that an answer calls `i`."""
+
+    __slots__ = ("_boxed", "_tree", "ids", "shapes")
+
+    def __init__(self, fences: Iterable[tuple[str, Shape]]) -> None:
+        pairs = list(fences)
+        self.ids: tuple[str, ...] = tuple(fence_id for fence_id, _ in pairs)
+        self.shapes: tuple[Shape, ...] = tuple(shape for _, shape in pairs)
+        boxes = [(index, box) for index, shape in enumerate(self.shapes) for box in shape.boxes()]
+        self._boxed: Indexes = np.array([index for index, _ in boxes], dtype=np.intp)
+        self._tree = STRtree([shapely.box(*box) for _, box in boxes])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def hits(self, lats: Floats, lons: Floats) -> tuple[Indexes, Indexes]:
+        """Return (position indexes, fence indexes) of every position covered, ordered by position, then fence.
+
+        Positions are normalised (longitude in [-180, 180)).
+        """
+        positions, boxes = self._tree.query(shapely.points(lons, lats))
+        # By fence first, so that each fence is asked once for all of its positions.
+        pairs = np.unique(np.column_stack([self._boxed[boxes], positions]), axis=0)
+        fences, positions = pairs[:, 0], pairs[:, 1]
+        covered = np.zeros(len(pairs), dtype=np.bool_)
+        starts = np.flatnonzero(np.diff(fences, prepend=-1))
+        for start, end in zip(starts, [*starts[1:], len(pairs)], strict=True):
+            asked = positions[start:end]
+            covered[start:end] = self.shapes[fences[start]].covers_each(lats[asked], lons[asked])
+        fences, positions = fences[covered], positions[covered]
+        order = np.lexsort([fences, positions])
+        return positions[order], fences[order]
