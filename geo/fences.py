@@ -30,7 +30,7 @@ class FenceIndex:
         return len(self.ids)
 
     def hits(self, lats: Floats, lons: Floats) -> tuple[Indexes, Indexes]:
-        """Return (position indexes, fence indexes) of every position covered, ordered by position, then fence.
+        """Return (position indexes, fence indexes) of the positions covered, by position, then fence.
 
         Positions are normalised (longitude in [-180, 180)).
         """

@@ -1,4 +1,4 @@
-"""GeoJSON (RFC 7946) to fence shapes: what people draw is checked, repaired where that is safe, and cut at ±180."""
+"""GeoJSON (RFC 7946) to fence shapes: checked, repaired where that is cheap, and cut at ±180."""
 
 import math
 from collections.abc import Mapping

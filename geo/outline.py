@@ -20,11 +20,15 @@ def unwrapped(lons: Iterable[float]) -> list[float]:
     A step of exactly a whole turn is kept: it runs along a map's edge, as in a box from -180 to 180.
     """
     walked: list[float] = []
+    before = None
     for lon in lons:
-        if walked and abs(lon - walked[-1]) != WHOLE_TURN_DEG:
-            walked.append(lon + WHOLE_TURN_DEG * round((walked[-1] - lon) / WHOLE_TURN_DEG))
-        else:
+        if before is None:
             walked.append(lon)
+        elif abs(lon - before) == WHOLE_TURN_DEG:
+            walked.append(walked[-1] + lon - before)
+        else:
+            walked.append(lon + WHOLE_TURN_DEG * round((walked[-1] - lon) / WHOLE_TURN_DEG))
+        before = lon
     return walked
 
 

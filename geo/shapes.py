@@ -132,7 +132,7 @@ class Area(Shape):
         return inside
 
     def boundary_distance_m(self, lat: float, lon: float) -> float:
-        """Return the metres to the nearest edge; a cut at ±180 and an edge inside an overlap count as edges."""
+        """Return the metres to the nearest edge; a cut at ±180, or an edge in an overlap, is one too."""
         if self._outline is None:
             self._outline = Outline(
                 [(lat, lon) for lon, lat in ring.coords]
@@ -143,7 +143,7 @@ class Area(Shape):
 
 
 def _equal_area(positions: Floats) -> Floats:
-    """Project (longitude, latitude) to metres on the ellipsoid's equal-area cylinder (Snyder, eq. 3-12, 10-13)."""
+    """Project (longitude, latitude) to metres on the equal-area cylinder (Snyder, eq. 3-12 and 10-13)."""
     eccentricity = math.sqrt(ECCENTRICITY_SQUARED)
     sine = np.sin(np.radians(positions[:, 1]))
     q = (1 - ECCENTRICITY_SQUARED) * (
