@@ -48,13 +48,15 @@ def postgres_server() -> Iterator[str]:
         if account is not None:
             common |= {"user": account.uid, "group": account.gid, "extra_groups": []}
         subprocess.run(
-            [programs / "initdb", "-D", f"{folder.inside}/data", "-U", "hereabouts", "-A", "trust", "-E", "UTF8",
-             "--no-sync", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"],
+            [programs / "initdb", "-D", f"{folder.inside}/data", "-U", "hereabouts", "-A", "trust",
+             "-E", "UTF8", "--no-sync", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
+             "--locale=C"],
             check=True, **common,
         )  # fmt: skip
         server = subprocess.Popen(
             [programs / "postgres", "-D", f"{folder.inside}/data", "-p", str(port),
-             "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "shared_buffers=32MB"],
+             "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
+             "-c", "shared_buffers=32MB"],
             **common,
         )  # fmt: skip
         url = f"postgresql://hereabouts@127.0.0.1:{port}"

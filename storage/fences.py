@@ -1,0 +1,88 @@
+"""Rows of geofences and of what members grant them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from storage.ids import FenceId, RoomId, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class FenceRow:
+    """`shape` is the text of a GeoJSON geometry (RFC 7946)."""
+
+    fence: FenceId
+    owner: UserId
+    name: str
+    shape: str
+    dwell_s: int
+    confirm_fixes: int
+    audience: str
+    room: RoomId | None
+    created_at: datetime
+
+
+_FENCE = "id::text, owner_id::text, name, shape, dwell_s, confirm_fixes, audience, room_id::text, created_at"
+
+
+async def insert_fence(connection: Any, fence: FenceRow) -> None:
+    await connection.execute(
+        "INSERT INTO fences (id, owner_id, name, shape, dwell_s, confirm_fixes, audience, room_id, "
+        "created_at) VALUES ($1, $2, $3, $4::json, $5, $6, $7, $8, $9)",
+        fence.fence,
+        fence.owner,
+        fence.name,
+        fence.shape,
+        fence.dwell_s,
+        fence.confirm_fixes,
+        fence.audience,
+        fence.room,
+        fence.created_at,
+    )
+
+
+async def load_fence(connection: Any, fence: FenceId) -> FenceRow | None:
+    """The fence unless it was removed."""
+    row = await connection.fetchrow(
+        f"SELECT {_FENCE} FROM fences WHERE id = $1 AND removed_at IS NULL", fence
+    )
+    return None if row is None else FenceRow(*row)
+
+
+async def fences_page(connection: Any, *, after: str | None, limit: int) -> list[FenceRow]:
+    """Standing fences by id, past `after`."""
+    rows = await connection.fetch(
+        f"SELECT {_FENCE} FROM fences WHERE removed_at IS NULL AND ($1::uuid IS NULL OR id > $1) "
+        "ORDER BY id LIMIT $2",
+        after,
+        limit,
+    )
+    return [FenceRow(*row) for row in rows]
+
+
+async def remove_fence(connection: Any, fence: FenceId, owner: UserId) -> bool:
+    """Whether `owner` had such a fence and it is now removed."""
+    removed = await connection.fetchval(
+        "UPDATE fences SET removed_at = now() WHERE id = $1 AND owner_id = $2 AND removed_at IS NULL "
+        "RETURNING true",
+        fence,
+        owner,
+    )
+    return bool(removed)
+
+
+async def bind_room(connection: Any, room: RoomId, fence: FenceId) -> None:
+    """The room's place is this fence."""
+    await connection.execute("UPDATE rooms SET fence_id = $2 WHERE id = $1", room, fence)
+
+
+async def put_grant(connection: Any, user: UserId, fence: FenceId, *, grant: str, auto_join: bool) -> None:
+    await connection.execute(
+        'INSERT INTO fence_grants (user_id, fence_id, "grant", auto_join) VALUES ($1, $2, $3, $4) '
+        'ON CONFLICT (user_id, fence_id) DO UPDATE SET "grant" = excluded."grant", '
+        "auto_join = excluded.auto_join",
+        user,
+        fence,
+        grant,
+        auto_join,
+    )

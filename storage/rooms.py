@@ -1,0 +1,146 @@
+"""Rows of rooms and of who is in them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from storage.ids import FenceId, RoomId, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRow:
+    room: RoomId
+    name: str
+    kind: str
+    durability: str
+    owner: UserId
+    fence: FenceId | None
+    last_offset: int
+    version: int
+    created_at: datetime
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRow:
+    user: UserId
+    role: str
+    state: str
+
+
+_ROOM = (
+    "r.id::text, r.name, r.kind, r.durability, r.owner_id::text, r.fence_id::text, r.last_offset, r.version, "
+    "r.created_at, (SELECT count(*) FROM room_members m WHERE m.room_id = r.id AND m.state = 'member')"
+)
+
+
+async def insert_room(
+    connection: Any,
+    *,
+    room: RoomId,
+    name: str,
+    kind: str,
+    durability: str,
+    owner: UserId,
+    fence: str | None,
+    epoch: str,
+) -> None:
+    await connection.execute(
+        "INSERT INTO rooms (id, name, kind, durability, owner_id, fence_id, epoch) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        room,
+        name,
+        kind,
+        durability,
+        owner,
+        fence,
+        epoch,
+    )
+
+
+async def put_members(
+    connection: Any, room: RoomId, members: Sequence[tuple[str, str, str]], now: datetime
+) -> None:
+    """Sets (user, role, state) of each; who was a member and stays one keeps the time of joining."""
+    await connection.execute(
+        "INSERT INTO room_members (room_id, user_id, role, state, joined_at) "
+        "SELECT $1, u, r, s, $5 FROM unnest($2::uuid[], $3::text[], $4::text[]) AS m (u, r, s) "
+        "ON CONFLICT (room_id, user_id) DO UPDATE SET role = excluded.role, state = excluded.state, "
+        "joined_at = CASE WHEN room_members.state = excluded.state THEN room_members.joined_at "
+        "ELSE excluded.joined_at END",
+        room,
+        [user for user, _, _ in members],
+        [role for _, role, _ in members],
+        [state for _, _, state in members],
+        now,
+    )
+
+
+async def lock_room(connection: Any, room: RoomId) -> bool:
+    """Whether the room exists. Membership changes of one room follow one another until the transaction ends.
+
+    The lock admits the shard's appends, which move last_offset.
+    """
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"room:{room}")
+    return bool(await connection.fetchval("SELECT EXISTS (SELECT 1 FROM rooms WHERE id = $1)", room))
+
+
+async def load_member(connection: Any, room: RoomId, user: UserId) -> MemberRow | None:
+    row = await connection.fetchrow(
+        "SELECT user_id::text, role, state FROM room_members WHERE room_id = $1 AND user_id = $2", room, user
+    )
+    return None if row is None else MemberRow(*row)
+
+
+async def count_owners(connection: Any, room: RoomId) -> int:
+    owners = await connection.fetchval(
+        "SELECT count(*) FROM room_members WHERE room_id = $1 AND role = 'owner' AND state = 'member'", room
+    )
+    return int(owners)
+
+
+async def pass_ownership(connection: Any, room: RoomId) -> None:
+    """After an owner left: rooms.owner_id names the longest-standing owner that is still in."""
+    await connection.execute(
+        "UPDATE rooms SET owner_id = (SELECT user_id FROM room_members WHERE room_id = $1 AND role = 'owner' "
+        "AND state = 'member' ORDER BY joined_at, user_id LIMIT 1) WHERE id = $1",
+        room,
+    )
+
+
+async def load_room(connection: Any, room: RoomId) -> RoomRow | None:
+    row = await connection.fetchrow(f"SELECT {_ROOM} FROM rooms r WHERE r.id = $1", room)
+    return None if row is None else RoomRow(*row)
+
+
+async def members_of(connection: Any, room: RoomId, *, limit: int) -> list[MemberRow]:
+    """Members, the longest-standing first."""
+    rows = await connection.fetch(
+        "SELECT user_id::text, role, state FROM room_members WHERE room_id = $1 AND state = 'member' "
+        "ORDER BY joined_at, user_id LIMIT $2",
+        room,
+        limit,
+    )
+    return [MemberRow(*row) for row in rows]
+
+
+async def rooms_of(
+    connection: Any, user: UserId, *, state: str, after: str | None, limit: int
+) -> list[tuple[RoomRow, str]]:
+    """Rooms where `user` has `state`, with the user's role, by room id, past `after`.
+
+    An invitation into a room whose owner is blocked with the invited is not shown.
+    """
+    rows = await connection.fetch(
+        f"SELECT {_ROOM}, me.role FROM room_members me JOIN rooms r ON r.id = me.room_id "
+        "WHERE me.user_id = $1 AND me.state = $2 AND ($3::uuid IS NULL OR r.id > $3) "
+        "AND NOT ($2 = 'invited' AND EXISTS (SELECT 1 FROM connections b "
+        "WHERE b.low_id = LEAST(r.owner_id, $1) AND b.high_id = GREATEST(r.owner_id, $1) "
+        "AND (b.low_blocks OR b.high_blocks))) ORDER BY r.id LIMIT $4",
+        user,
+        state,
+        after,
+        limit,
+    )
+    return [(RoomRow(*row[:10]), row[10]) for row in rows]
