@@ -180,6 +180,11 @@ class Settings:
     def gateway_url(self) -> str:
         return f"ws://{_host(self.bind)}:{self.gateway_port}/rt"
 
+    @property
+    def fallback_url(self) -> str:
+        """The same protocol through the HTTP port, where one port must do."""
+        return f"ws://{_host(self.bind)}:{self.port}/rt"
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -323,3 +328,10 @@ def describe(loaded: Loaded) -> list[tuple[str, str, str, str]]:
             shown = str(value)
         rows.append((PREFIX + each.name.upper(), shown, loaded.sources[each.name], each.metadata["doc"]))
     return rows
+
+
+def inherited_environment() -> dict[str, str]:
+    """What the engine's processes inherit: not our settings (they hold secrets) and no RAY_… variable (it
+    could lead them to another cluster).
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "RAY_"))}

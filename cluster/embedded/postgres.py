@@ -134,19 +134,14 @@ class Postgres:
         while True:
             try:
                 connection = await self._connect_as_admin()
-            except (
-                OSError,
-                asyncpg.CannotConnectNowError,
-                asyncpg.ConnectionDoesNotExistError,
-                TimeoutError,
-            ):
+                try:
+                    await self._ensure_database(connection)
+                finally:
+                    connection.terminate()
+            except (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError):
                 await asyncio.sleep(0.02)
-                continue
-            break
-        try:
-            await self._ensure_database(connection)
-        finally:
-            await connection.close()
+            else:
+                return
 
     async def _connect_as_admin(self) -> Any:
         return await asyncpg.connect(

@@ -1,0 +1,83 @@
+"""Puts the engine's actors and Serve applications on a running Ray head, then ends.
+
+The supervisor starts it early, so that its imports (seconds) overlap with the start of Ray and the databases,
+and sends one JSON line on standard input when those are there. Progress goes out as lines on standard output.
+"""
+
+import json
+import logging
+import sys
+from typing import Any
+
+import ray
+from actors.shard import ShardActor, ShardConfig
+from ray import serve
+from serve_app.app import ApiConfig, build_api
+from serve_app.gateway import GatewayConfig, build_gateway
+
+from actors.directory import DirectoryActor, DirectoryConfig
+from cluster.ray_head import NAMESPACE
+
+# Detached: they outlive this process. No retries of calls: idempotency is ours (architecture.md, §8).
+ACTOR_OPTIONS = {
+    "namespace": NAMESPACE,
+    "lifetime": "detached",
+    "num_cpus": 0,
+    "max_restarts": -1,
+    "max_task_retries": 0,
+    "max_concurrency": 1000,
+}
+
+
+def titled(title: str, actor: type) -> Any:
+    """A Ray actor class whose processes are titled `ray::<title>`, as Ray takes it from the class name."""
+    return ray.remote(type(title, (actor,), {"__module__": __name__}))
+
+
+def start_actors(plan: dict[str, Any]) -> None:
+    directory = (
+        titled("hereabouts-directory", DirectoryActor)
+        .options(name="directory", **ACTOR_OPTIONS)
+        .remote(DirectoryConfig(**plan["directory"]))
+    )
+    shard_class = titled("hereabouts-shard", ShardActor)
+    shards = [
+        shard_class.options(name=f"shard-{each['shard']}", **ACTOR_OPTIONS).remote(ShardConfig(**each))
+        for each in plan["shards"]
+    ]
+    ray.get([actor.ready.remote() for actor in (directory, *shards)])
+
+
+def start_applications(plan: dict[str, Any]) -> None:
+    serve.start(
+        http_options=plan["http"], proxy_location="HeadOnly", logging_config={"enable_access_log": False}
+    )
+    applications = []
+    if plan["gateway"] is not None:
+        gateway = build_gateway(GatewayConfig(**_tuples(plan["gateway"])))
+        applications.append(serve.RunTarget(gateway, name="hereabouts-gateway", route_prefix="/rt"))
+    api = build_api(ApiConfig(**_tuples(plan["api"])))
+    applications.append(serve.RunTarget(api, name="hereabouts-api", route_prefix="/"))
+    serve.run_many(applications)
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows no tuples, and the configurations are frozen."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def main() -> None:
+    line = sys.stdin.readline()
+    if not line:
+        return  # the supervisor gave up
+    plan: dict[str, Any] = json.loads(line)
+    ray.init(address=plan["ray_address"], namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
+    start_actors(plan)
+    print("Directory and shards run", flush=True)
+    start_applications(plan)
+    print("Api and gateway run", flush=True)
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""The Ray head and what is deployed on it, as one thing that starts, breaks and stops."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cluster import processes, ray_head
+from cluster.embedded.keeper import tail
+from cluster.errors import OperatorError
+from cluster.layout import Layout
+from cluster.leftovers import stop_all
+from cluster.processes import Child, Identity, Reaper
+from cluster.ray_head import RayPorts
+
+CRITICAL = ("gcs_server", "raylet")
+START_TIMEOUT_S = 90.0
+DEPLOY_TIMEOUT_S = 150.0
+
+
+class RayCluster:
+    def __init__(
+        self,
+        place: Layout,
+        ports: RayPorts,
+        inherited: Mapping[str, str],
+        reaper: Reaper,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._place = place
+        self._ports = ports
+        self._environment = ray_head.environment(place, ports, inherited)
+        self._reaper = reaper
+        self._tell = tell
+        self._deployer: Child | None = None
+        self._head: Child | None = None
+        self._daemons: dict[str, Identity] = {}
+        self.broken = asyncio.Event()
+
+    def identities(self) -> dict[str, Identity]:
+        return dict(self._daemons)
+
+    def orphan_ended(self, pid: int) -> None:
+        """To be called when an adopted process ends: without GCS or raylet there is no cluster."""
+        for name in CRITICAL:
+            if name in self._daemons and self._daemons[name].pid == pid:
+                self.broken.set()
+
+    async def start(self) -> None:
+        """Start the head, and meanwhile the process that will deploy on it. Raises OperatorError."""
+        self.broken.clear()
+        ray_head.write_front_wrapper(self._place)
+        before = {each.pid for each in processes.descendants([os.getpid()])}
+        log = self._place.logs / "ray-start.log"
+        with log.open("wb") as output:
+            self._head = self._reaper.spawn(
+                ray_head.command(self._place, self._ports),
+                output=output,
+                environment=self._environment,
+                cwd=Path("/"),
+            )
+        self._deployer = self._start_deployer()
+        try:
+            code = await asyncio.wait_for(asyncio.shield(self._head.exited), START_TIMEOUT_S)
+        except TimeoutError:
+            code = -1
+        if code != 0:
+            raise OperatorError(
+                f"Ray did not start; the end of {log}:\n{tail(log.read_text(errors='replace'))}"
+            )
+        self._daemons = self._adopted(before)
+        if missing := [name for name in CRITICAL if name not in self._daemons]:
+            raise OperatorError(f"Ray did not keep running: no {' and no '.join(missing)}; see {log}")
+        self._tell(f"Ray runs ({self._ports.address})")
+
+    def _adopted(self, before: set[int]) -> dict[str, Identity]:
+        """The daemons that came to us, by the name of their program."""
+        found: dict[str, Identity] = {}
+        for each in processes.descendants([os.getpid()]):
+            stat = processes.read_stat(each.pid)
+            mine = self._deployer is not None and each.pid == self._deployer.pid
+            if stat is not None and stat.parent == os.getpid() and each.pid not in before and not mine:
+                name = stat.name if stat.name in CRITICAL else f"ray-{each.pid}"
+                found[name] = each
+        return found
+
+    def _start_deployer(self) -> Child:
+        with (self._place.logs / "deploy.log").open("wb") as errors:
+            return self._reaper.spawn(
+                [sys.executable, "-m", "cluster.deploy"],
+                stdin=subprocess.PIPE,
+                output=subprocess.PIPE,
+                errors=errors,
+                environment=self._environment,
+                cwd=Path("/"),
+            )
+
+    async def deploy(self, plan: dict[str, Any]) -> None:
+        """Put actors and applications on the head. Raises OperatorError."""
+        child = self._deployer
+        assert child is not None
+        assert child.popen.stdin is not None
+        assert child.popen.stdout is not None
+        child.popen.stdin.write(json.dumps(plan).encode() + b"\n")
+        child.popen.stdin.close()
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), child.popen.stdout
+        )
+        try:
+            async with asyncio.timeout(DEPLOY_TIMEOUT_S):
+                while line := await reader.readline():
+                    self._tell(line.decode().strip())
+                code = await asyncio.shield(child.exited)
+        except TimeoutError:
+            code = -1
+        finally:
+            transport.close()
+        if code != 0:
+            log = self._place.logs / "deploy.log"
+            raise OperatorError(
+                f"deployment failed; the end of {log}:\n{tail(log.read_text(errors='replace'), 25)}"
+            )
+
+    async def stop(self, keep: set[int]) -> None:
+        """End the cluster: all of this process's descendants but `keep` and what is below these."""
+        spared = keep | {each.pid for each in processes.descendants(keep)}
+        if self._deployer is not None:
+            processes.send(self._deployer.identity, signal.SIGKILL)
+        while ours := [e for e in processes.descendants([os.getpid()]) if e.pid not in spared]:
+            await stop_all(ours)
+        self._daemons = {}

