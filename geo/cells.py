@@ -25,7 +25,7 @@ REGIONS_RADIUS_MAX_M = 20_000.0
 # than this from the centre of its res 7 cell (by hierarchy), and neighbouring centres are never closer than
 # that; tests/geo/test_cells.py samples both.
 _SEARCH_RES = 7
-_SEARCH_CELL_REACH_M = 2_000.0
+_SEARCH_CELL_REACH_M = 1_700.0
 _SEARCH_RING_STEP_M = 1_400.0
 
 
@@ -77,7 +77,7 @@ def edge_m(res: int) -> float:
 def regions_within(lat: float, lon: float, radius_m: float) -> set[Cell]:
     """Return every region with a position within `radius_m` (at most 20 km) of this one (GEO-7).
 
-    None is missed; a region that only comes within about another kilometre may be among them.
+    None is missed; one whose nearest position is up to 1.7 km farther may be among them.
     """
     if not 0.0 <= radius_m <= REGIONS_RADIUS_MAX_M:
         raise ValueError(f"radius_m must lie in [0, {REGIONS_RADIUS_MAX_M:.0f}]")

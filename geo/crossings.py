@@ -6,9 +6,11 @@ which takes the false transitions of a stationary person from 44.6 an hour to 0.
 
 import enum
 import math
+from collections.abc import Collection, Mapping
 
 import msgspec
 
+from geo.fences import FenceIndex
 from geo.fixes import Fix
 from geo.shapes import Shape
 
@@ -125,6 +127,38 @@ def step(standing: Standing, seen: Observation, rules: Rules) -> tuple[Standing,
     if standing.last_ms is not None and seen.t_ms <= standing.last_ms:
         return standing, None
     return _inside(standing, seen, rules) if standing.is_inside else _outside(standing, seen, rules)
+
+
+def follow(
+    standings: Mapping[str, Standing],
+    fix: Fix,
+    hits: Collection[str],
+    index: FenceIndex,
+    rules: Mapping[str, Rules],
+    *,
+    first_ever: bool,
+) -> tuple[dict[str, Standing], list[tuple[str, Crossing]]]:
+    """Return one person's standings after an accepted fix, and the crossings by fence, exits first.
+
+    `hits` are the ids of the fences of `index` that cover the fix; `standings` holds every fence that the
+    person is not idle towards, and so does the answer; `first_ever`: no fix of theirs was accepted before.
+    A fence that is no longer in the index keeps its standing until `close` ends it.
+    """
+    after: dict[str, Standing] = {}
+    crossings: list[tuple[str, Crossing]] = []
+    unknown = NEVER_SEEN if first_ever else OUTSIDE
+    for fence_id in sorted({*standings, *hits}):
+        standing = standings.get(fence_id, unknown)
+        shape = index.shape_of(fence_id)
+        if shape is not None:
+            seen = observe(shape, fix, inside=fence_id in hits)
+            standing, crossing = step(standing, seen, rules[fence_id])
+            if crossing is not None:
+                crossings.append((fence_id, crossing))
+        if not standing.is_idle:
+            after[fence_id] = standing
+    crossings.sort(key=lambda pair: pair[1].event is not Event.EXIT)
+    return after, crossings
 
 
 def close(standing: Standing, at_ms: int, reason: str) -> tuple[Standing, Crossing | None]:

@@ -1,11 +1,12 @@
 """Recorded traces: the fixes in a GPX file, whatever state it is in."""
 
-import datetime
+import datetime as dt
 import io
 import math
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import NamedTuple
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from geo.coordinates import CoordinatesError, normalise
 from geo.distance import distance_m
@@ -42,7 +43,9 @@ def read_gpx(document: bytes, pace_mps: float = WALKING_MPS) -> list[TracePoint]
     points = list(_points(document))
     if not points:
         raise TraceError("the document holds no GPX track or route points")
-    timed = sorted((t_ms, lat, lon, ele_m) for t_ms, lat, lon, ele_m in points if t_ms is not None)
+    timed = sorted(
+        ((t_ms, lat, lon, ele_m) for t_ms, lat, lon, ele_m in points if t_ms is not None), key=itemgetter(0)
+    )
     if not timed or timed[0][0] == timed[-1][0]:
         return _paced([(lat, lon, ele_m) for _, lat, lon, ele_m in points], pace_mps)
     return [
@@ -56,7 +59,7 @@ def _points(document: bytes) -> Iterator[tuple[int | None, float, float, float |
     """Yield (time, lat, lon, elevation) of each readable point in the order of the document."""
     try:
         # expat bounds entity expansion since 2.4.1, and Python 3.11 brings a newer one.
-        for _, element in ElementTree.iterparse(io.BytesIO(document)):  # noqa: S314
+        for _, element in ET.iterparse(io.BytesIO(document)):  # noqa: S314
             if _local(element.tag) not in {"trkpt", "rtept"}:
                 continue
             told = {_local(child.tag): (child.text or "").strip() for child in element}
@@ -66,7 +69,7 @@ def _points(document: bytes) -> Iterator[tuple[int | None, float, float, float |
                 continue
             yield _time_ms(told.get("time", "")), at.lat, at.lon, _metres(told.get("ele", ""))
             element.clear()
-    except ElementTree.ParseError:
+    except ET.ParseError:
         return
 
 
@@ -76,11 +79,11 @@ def _local(tag: str) -> str:
 
 def _time_ms(text: str) -> int | None:
     try:
-        at = datetime.datetime.fromisoformat(text)
+        at = dt.datetime.fromisoformat(text)
     except ValueError:
         return None
     if at.tzinfo is None:
-        at = at.replace(tzinfo=datetime.UTC)
+        at = at.replace(tzinfo=dt.UTC)
     t_ms = round(at.timestamp() * 1_000)
     return t_ms if t_ms >= _CLOCK_SET_MS else None
 
