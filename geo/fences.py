@@ -1,6 +1,7 @@
 """Which fences hold which positions: an immutable index, asked in batches (GEO-13)."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
