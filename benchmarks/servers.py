@@ -1,0 +1,130 @@
+"""The servers under test, started for a run and stopped by pid: the whole engine, and the naive peer."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import ROOT
+
+_START_LIMIT_S = 180
+_STOP_LIMIT_S = 60
+
+
+@dataclass(slots=True)
+class Server:
+    """`root` is the process whose tree is the server; `url` is where HTTP is."""
+
+    name: str
+    root: int
+    url: str
+    data: Path | None = None
+    people: list[dict[str, str]] = field(default_factory=list)
+
+    def request(self, method: str, path: str, body: Any = None, token: str = "") -> Any:
+        """A JSON request; raises urllib.error.HTTPError on a refusal."""
+        headers = {"Content-Type": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        data = None if body is None else json.dumps(body).encode()
+        asked = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _command() -> Path:
+    return Path(sys.executable).with_name("hereabouts")
+
+
+def _stop(process: "subprocess.Popen[Any]") -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(_STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def engine(port: int, people: int, *, shards: int = 2) -> Iterator[Server]:
+    """A whole engine in a folder of its own, rate limits off, with `people` ready users."""
+    with tempfile.TemporaryDirectory(prefix="hb-bench-", ignore_cleanup_errors=True) as folder:
+        environment = {
+            **os.environ,
+            "HEREABOUTS_DATA": folder,
+            "HEREABOUTS_PORT": str(port),
+            "HEREABOUTS_RATE_LIMITS": "off",
+            "HEREABOUTS_SHARDS": str(shards),
+        }
+        with Path(folder, "bench-up.log").open("wb") as log:
+            process = subprocess.Popen(
+                [_command(), "up"], stdout=subprocess.PIPE, stderr=log, env=environment, cwd=ROOT
+            )
+            try:
+                yield _ready(process, Path(folder), environment, people)
+            finally:
+                _stop(process)
+
+
+def _ready(
+    process: "subprocess.Popen[Any]", folder: Path, environment: dict[str, str], people: int
+) -> Server:
+    assert process.stdout is not None
+    deadline_s = time.monotonic() + _START_LIMIT_S
+    url = ""
+    for line in process.stdout:
+        words = line.decode().split()
+        if words[:1] == ["ready"]:
+            url = words[1]
+            break
+        if time.monotonic() > deadline_s:
+            break
+    if not url:
+        raise RuntimeError(f"the engine did not come up; see {folder}/bench-up.log")
+    server = Server("hereabouts", process.pid, url, folder)
+    made = subprocess.run(
+        [_command(), "dev-users", "--count", str(people), "--prefix", "bench", "--json"],
+        env=environment, cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    server.people = [json.loads(line) for line in made.stdout.splitlines() if line.startswith("{")]
+    return server
+
+
+@contextmanager
+def naive(port: int) -> Iterator[Server]:
+    """The naive FastAPI server, under uvicorn."""
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "benchmarks/peers/fastapi_naive.py", str(port)], cwd=ROOT
+    )
+    try:
+        deadline_s = time.monotonic() + 30
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                if time.monotonic() > deadline_s or process.poll() is not None:
+                    raise
+                time.sleep(0.1)
+        yield Server("fastapi naive", process.pid, f"http://127.0.0.1:{port}")
+    finally:
+        _stop(process)

@@ -1,0 +1,191 @@
+"""A cheap WebSocket driver: raw sockets under epoll that find time stamps in the raw stream.
+
+After its set-up a socket's stream is never parsed: a publication's body carries a stamp
+
+    @T<19 digits: monotonic ns when sent>#<2 digits: sender>#
+
+and the driver counts or reads stamps in whatever bytes arrive. That costs a microsecond or two a
+delivery, so that the machine is spent on the server under test; the driver's CPU is counted apart.
+"""
+
+import base64
+import json
+import os
+import re
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+STAMP = re.compile(rb"@T(\d{19})#\d\d#")
+STAMP_BYTES = 2 + 19 + 4
+_MARK = b"@T"
+_TAIL = STAMP_BYTES - 1
+_BUFFER = 1 << 20
+
+
+def stamp(sender: int) -> bytes:
+    """The stamp of a publication that leaves now."""
+    return b"@T%019d#%02d#" % (time.monotonic_ns(), sender)
+
+
+def text_frame(payload: bytes) -> bytes:
+    """A client's text frame; masked with zeros, which is a mask and costs nothing."""
+    size = len(payload)
+    if size < 126:
+        head = struct.pack("!BB", 0x81, 0x80 | size)
+    elif size < 65536:
+        head = struct.pack("!BBH", 0x81, 0x80 | 126, size)
+    else:
+        head = struct.pack("!BBQ", 0x81, 0x80 | 127, size)
+    return head + b"\0\0\0\0" + payload
+
+
+class RawSocket:
+    """One WebSocket. Blocking while it is set up, then read by a `Fan`."""
+
+    def __init__(self, url: str, subprotocol: str | None = None) -> None:
+        parts = urlsplit(url)
+        self.socket = socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 80), timeout=15)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        key = base64.b64encode(os.urandom(16)).decode()
+        offer = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
+        self.socket.sendall(
+            f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{offer}\r\n".encode()
+        )
+        self._received = b""
+        while b"\r\n\r\n" not in self._received:
+            self._more()
+        head, _, self._received = self._received.partition(b"\r\n\r\n")
+        if b" 101 " not in head.split(b"\r\n")[0]:
+            raise ConnectionError(head.decode(errors="replace"))
+        self.unsent = b""
+        self.tail = b""
+
+    def _more(self) -> None:
+        data = self.socket.recv(65536)
+        if not data:
+            raise ConnectionError("closed by the server while setting up")
+        self._received += data
+
+    def send_json(self, value: Any) -> None:
+        """One frame, during set-up."""
+        self.socket.sendall(text_frame(json.dumps(value, separators=(",", ":")).encode()))
+
+    def receive_json(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The first frame that is `wanted`, during set-up; others are dropped."""
+        while True:
+            while (message := self._next_message()) is None:
+                self._more()
+            for line in message.split(b"\n"):
+                if line:
+                    frame: dict[str, Any] = json.loads(line)
+                    if wanted(frame):
+                        return frame
+
+    def _next_message(self) -> bytes | None:
+        data = self._received
+        if len(data) < 2:
+            return None
+        size, start = data[1] & 127, 2
+        if size == 126:
+            if len(data) < 4:
+                return None
+            size, start = int.from_bytes(data[2:4], "big"), 4
+        elif size == 127:
+            if len(data) < 10:
+                return None
+            size, start = int.from_bytes(data[2:10], "big"), 10
+        if len(data) < start + size:
+            return None
+        self._received = data[start + size :]
+        return data[start : start + size]
+
+    def send(self, frames: bytes) -> None:
+        """Frames of a running window, in one write; what the kernel does not take is kept for later."""
+        self.unsent += frames
+        self.flush()
+
+    def flush(self) -> None:
+        if self.unsent:
+            try:
+                sent = self.socket.send(self.unsent)
+            except BlockingIOError:
+                return
+            self.unsent = self.unsent[sent:]
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class Fan:
+    """Many sockets read as raw streams. `deliveries` counts stamps; `arrivals` keeps them on request."""
+
+    def __init__(self, sockets: list[RawSocket]) -> None:
+        self.sockets = sockets
+        self.deliveries = 0
+        self.lost = 0
+        self.keep = False
+        self.arrivals: list[tuple[int, list[bytes]]] = []
+        self.watch: dict[int, Callable[[bytes], None]] = {}
+        """Socket index → who looks at each chunk (its tail of the chunk before in front)."""
+        self._poll = select.epoll()
+        self._by_fd: dict[int, int] = {}
+        self._buffer = memoryview(bytearray(_BUFFER))
+        for index, each in enumerate(sockets):
+            each.socket.setblocking(False)
+            self._by_fd[each.socket.fileno()] = index
+            self._poll.register(each.socket.fileno(), select.EPOLLIN)
+
+    def turn(self, wait_s: float) -> None:
+        """Reads whatever has arrived, waiting up to `wait_s` for the first of it."""
+        buffer = self._buffer
+        for fd, _ in self._poll.poll(wait_s, 512):
+            index = self._by_fd[fd]
+            each = self.sockets[index]
+            tail = each.tail
+            buffer[: len(tail)] = tail
+            try:
+                size = each.socket.recv_into(buffer[len(tail) :])
+            except BlockingIOError:
+                continue
+            except ConnectionError:
+                size = 0
+            if size == 0:
+                self._poll.unregister(fd)
+                self.lost += 1
+                continue
+            data = bytes(buffer[: len(tail) + size])
+            # A mark cut by the end of the chunk is seen whole with the next one.
+            cut = data.rfind(_MARK, max(0, len(data) - _TAIL))
+            end = cut if cut >= 0 else len(data) - 1
+            each.tail = data[end:]
+            if self.keep:
+                stamps = STAMP.findall(data, 0, end)
+                self.deliveries += len(stamps)
+                if stamps:
+                    self.arrivals.append((time.monotonic_ns(), stamps))
+            else:
+                self.deliveries += data.count(_MARK, 0, end)
+            if index in self.watch:
+                self.watch[index](data[:end])
+
+    def say(self, payload: bytes) -> None:
+        """Sends one frame on every socket (pongs ahead of the server's pings)."""
+        frame = text_frame(payload)
+        for each in self.sockets:
+            each.send(frame)
+
+    def latencies_ms(self) -> list[float]:
+        """Sorted latencies of the kept arrivals; forgets them."""
+        taken, self.arrivals = self.arrivals, []
+        return sorted((at - int(sent)) / 1e6 for at, stamps in taken for sent in stamps)
+
+    def close(self) -> None:
+        self._poll.close()
+        for each in self.sockets:
+            each.close()
