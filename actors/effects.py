@@ -69,6 +69,9 @@ class ReadHistory:
     before: int
     limit: int
     reverse: bool
+    """Newest first in the answer."""
+    newest: bool = False
+    """The page at the newest end of the bounds, but oldest first in the answer."""
 
 
 Effect = Answer | Refuse | Send | Draft | ReadHistory

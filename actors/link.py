@@ -160,7 +160,9 @@ async def listen(address: str, endpoint: Endpoint) -> asyncio.AbstractServer:
 
 async def dial(address: str, endpoint: Endpoint) -> Link:
     """Opens a link. Raises OSError while nobody listens."""
-    _, link = await asyncio.get_running_loop().create_unix_connection(lambda: Link(endpoint), _path_of(address))
+    _, link = await asyncio.get_running_loop().create_unix_connection(
+        lambda: Link(endpoint), _path_of(address)
+    )
     return link
 
 

@@ -140,8 +140,9 @@ class Ping(_Message, tag=10):
 
 
 class RegionEnter(_Message, tag=20):
-    """A user's *snapped* place, told to each region within reach of it. `cell` may not be finer than r8
-    for anybody but the user and matches: the user actor of the viewer decides what it shows."""
+    """A user's *snapped* place, told to each region within reach of it: the cell that strangers may see
+    and its centre. The user actor of a viewer decides who is shown (privacy.view).
+    """
 
     rid: int
     region: str
@@ -163,7 +164,9 @@ class RegionLeave(_Message, tag=21):
 
 
 class RegionWatch(_Message, tag=22):
-    """`viewer` (at a snapped place) wants to know who is within `radius_m`; 0 stops the watch."""
+    """`viewer` (at a snapped place) wants to know who is within `radius_m`; 0 stops the watch. Replied with
+    rows as in RegionCandidates; kept live unless `keep` is false.
+    """
 
     rid: int
     region: str
@@ -171,21 +174,32 @@ class RegionWatch(_Message, tag=22):
     lat: float
     lon: float
     radius_m: float
+    keep: bool = True
+
+
+class CandidateRow(_Message):
+    """Somebody within reach: the cell that strangers may see, the metres between the two cells' centres."""
+
+    user: str
+    cell: str
+    audience: str
+    precision: str
+    distance_m: float
 
 
 class RegionCandidates(_Message, tag=23):
-    """Region to the viewer's user actor: everybody within the radius by snapped distance, nearest first:
-    rows of [user, cell, lat, lon, audience, precision, distance_m]."""
+    """Region to the viewer's user actor: everybody within the radius by snapped distance, nearest first."""
 
     rid: int
     user: str
     region: str
-    rows: list[tuple[str, str, float, float, str, str, float]]
+    rows: list["CandidateRow"]
 
 
 class Crossing(_Message, tag=24):
     """User actor to room actor: a fence that is bound to the room was crossed. The room's shard writes
-    event, membership and room event in one transaction, fenced by both slots. Replied {"applied": bool}."""
+    event, membership and room event in one transaction, fenced by both slots. Replied {"applied": bool}.
+    """
 
     rid: int
     room: str
@@ -224,7 +238,8 @@ class Failure(_Message, tag=41):
 
 class Push(_Message, tag=50):
     """A committed publication of `ch`: one per gateway that has subscribers (FAN-1). `m` is the `m` object
-    as JSON without `cid`; `hide` lists users who must get a `skip` instead (blocked with the sender)."""
+    as JSON without `cid`; `hide` lists users who must get a `skip` instead (blocked with the sender).
+    """
 
     ch: str
     offset: int
@@ -245,7 +260,8 @@ class PushEphemeral(_Message, tag=51):
 
 class PushMap(_Message, tag=52):
     """A map delta: `k` is the JSON list of rows [key, "+"|"~"|"-", data, version]; `shadow` the same as
-    key → version (−1: removed) so that the gateway can hand the view to a new activation."""
+    key → version (−1: removed) so that the gateway can hand the view to a new activation.
+    """
 
     ch: str
     offset: int
@@ -287,7 +303,8 @@ class Hello(_Message, tag=60):
 
 class View(_Message, tag=61):
     """The Directory's answer to Hello, and pushed at each change. `owners` and `epochs` have 1,024 items;
-    a shard that is down has no address."""
+    a shard that is down has no address.
+    """
 
     version: int
     addresses: dict[int, str]

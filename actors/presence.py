@@ -29,7 +29,12 @@ class Presence:
 
     def meta(self) -> dict[str, Any]:
         """The meta as it goes to clients."""
-        meta: dict[str, Any] = {"u": self.user, "ref": self.conn, "device": self.device, "since": self.since_ms}
+        meta: dict[str, Any] = {
+            "u": self.user,
+            "ref": self.conn,
+            "device": self.device,
+            "since": self.since_ms,
+        }
         if self.prev:
             meta["prev"] = self.prev
         if self.info is not None:

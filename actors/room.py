@@ -60,6 +60,12 @@ class RoomState:
     """Gateways with subscribers, and how many."""
     watching: Counter[str] = field(default_factory=Counter)
     published: int = 0
+    knows_all_cids: bool = False
+    """Every cid of the log is in `acks`: a young room, or one in memory."""
+
+    def knows(self, draft: Draft) -> bool:
+        """Whether this very sending is known to be a repetition."""
+        return (draft.user, draft.cid) in self.acks
 
     @property
     def channel(self) -> str:
@@ -113,7 +119,9 @@ def _publish(state: RoomState, message: wire.Publish, asker: Asker, now_ms: int)
     if state.durable:
         return [draft]
     if message.ack == "durable":
-        return [Refuse(asker, ErrorCode.NOT_AVAILABLE, "this room is kept in memory: ask for ack relay or none")]
+        return [
+            Refuse(asker, ErrorCode.NOT_AVAILABLE, "this room is kept in memory: ask for ack relay or none")
+        ]
     _forget_old_cids(state, now_ms)
     effects, publication = assign(state, draft, None, now_ms, lambda: _memory_id(state))
     if publication is not None:
@@ -154,6 +162,7 @@ def assign(
         state.acks[key] = ack
         if len(state.acks) > CIDS_IN_MEMORY:
             state.acks.popitem(last=False)
+            state.knows_all_cids = False
     effects: list[Effect] = []
     if draft.ack == "relay":
         effects.append(Answer(draft.asker, ack.wire(dup=False)))
@@ -162,7 +171,8 @@ def assign(
 
 def committed(state: RoomState, stored: list[tuple[Publication, Draft]]) -> list[Effect]:
     """The log holds these now: tell everybody. A publication with an offset that is known already is a
-    repeated sending that waited for the first."""
+    repeated sending that waited for the first.
+    """
     effects: list[Effect] = []
     for publication, draft in stored:
         dup = publication.offset <= state.stream.top
@@ -270,7 +280,8 @@ def membership_changed(
     state: RoomState, members: dict[str, str], blocked: dict[str, frozenset[str]]
 ) -> list[Effect]:
     """Postgres says who belongs here now. Who joined or left is told in the room's own log; who left hears
-    no more, and newly blocked people leave each other's presence at once."""
+    no more, and newly blocked people leave each other's presence at once.
+    """
     effects: list[Effect] = []
     joined = [user for user in members if user not in state.members]
     gone = {user for user in state.members if user not in members}
@@ -329,7 +340,7 @@ def _history(state: RoomState, message: wire.History, asker: Asker) -> list[Effe
     first_held = top - len(stream.window) + 1
     low = max(after + 1, before - limit) if reverse else after + 1
     if low < first_held and state.durable:
-        return [ReadHistory(asker, message.user, after, before, limit, message.reverse)]
+        return [ReadHistory(asker, message.user, after, before, limit, message.reverse, reverse)]
     held = [p for p in stream.window if after < p.offset < before]
     page = [] if limit == 0 else held[-limit:] if reverse else held[:limit]
     more = len(held) > len(page)

@@ -22,6 +22,7 @@ PENDING_LIMIT = 10_000
 """Requests without an answer per shard; past it callers get 120."""
 
 REQUEST_TIMEOUT_S = 5.0
+MOVED_RETRY_S = 0.05
 _SWEEP_S = 0.25
 
 Callback = Callable[[Any, EngineError | None], None]
@@ -143,7 +144,8 @@ class Router:
 
     async def refresh(self, kind: str, key: str) -> None:
         """Tells an actor that what it caches has changed; back when it has read it. Best effort: an actor
-        that can't be reached reads anew when it activates, and is notified by Postgres as well."""
+        that can't be reached reads anew when it activates, and is notified by Postgres as well.
+        """
         with suppress(EngineError, TimeoutError):
             async with asyncio.timeout(1.0):
                 if kind == "fence":
@@ -335,11 +337,19 @@ class _ShardLink:
             owner = self._router.shard_of(waiting.slot)
             target = self._router._shard_link(owner)  # noqa: SLF001 - the same module's
             target.pending[message.rid] = waiting
-            if target is not self and target.ready:
-                target.link.send(waiting.message)
+            if target is not self:
+                target.send_again(message.rid)
+            else:
+                asyncio.get_running_loop().call_later(MOVED_RETRY_S, self.send_again, message.rid)
             return
         del self.pending[message.rid]
         waiting.done(None, EngineError(ErrorCode(message.code), message.message, message.retry_ms))
+
+    def send_again(self, rid: int) -> None:
+        """Sends a request that still waits, if its shard can be reached; else it goes out when it can."""
+        waiting = self.pending.get(rid)
+        if waiting is not None and self.ready:
+            self.link.send(waiting.message)
 
     def link_closed(self, link: Link) -> None:  # noqa: ARG002 - there is one
         self.ready = False

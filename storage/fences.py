@@ -86,3 +86,9 @@ async def put_grant(connection: Any, user: UserId, fence: FenceId, *, grant: str
         grant,
         auto_join,
     )
+
+
+async def live_fences(connection: Any) -> list[FenceRow]:
+    """All standing fences: what a shard's index is built from."""
+    rows = await connection.fetch(f"SELECT {_FENCE} FROM fences WHERE removed_at IS NULL ORDER BY id")
+    return [FenceRow(*row) for row in rows]

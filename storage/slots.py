@@ -25,7 +25,8 @@ async def read_ownership(connection: asyncpg.Connection) -> Ownership:
 
 async def spread_slots(connection: asyncpg.Connection, shards: int) -> Ownership:
     """Gives every slot an owner among `shards` shards, moving only those whose owner does not exist (or
-    none exists yet), or all that a new shard must take. Each move raises the slot's epoch."""
+    none exists yet), or all that a new shard must take. Each move raises the slot's epoch.
+    """
     async with connection.transaction():
         await connection.execute("SELECT 1 FROM directory FOR UPDATE")
         present = await connection.fetchval("SELECT count(DISTINCT shard) FROM slots")
@@ -47,7 +48,8 @@ async def admit_shard(
     connection: asyncpg.Connection, shard: int, incarnation: str, address: str
 ) -> Ownership:
     """A shard's process announces itself. A new incarnation raises the epoch of all its slots, so that
-    nothing which its predecessor still writes is accepted."""
+    nothing which its predecessor still writes is accepted.
+    """
     async with connection.transaction():
         await connection.execute("SELECT 1 FROM directory FOR UPDATE")
         known = await connection.fetchval("SELECT incarnation FROM shards WHERE shard = $1 FOR UPDATE", shard)

@@ -54,11 +54,13 @@ class CrossingRow:
 async def load_user(connection: asyncpg.Connection, user: str) -> UserRecord | None:
     """The facts about one person that their actor decides by; None where there is no such active person."""
     found = await connection.fetchrow(
-        "SELECT visibility_audience, visibility_precision FROM users WHERE id = $1 AND status = 'active'", user
+        "SELECT visibility_audience, visibility_precision FROM users WHERE id = $1 AND status = 'active'",
+        user,
     )
     if found is None:
         return None
-    blocked, matched = set(), set()
+    blocked: set[str] = set()
+    matched: set[str] = set()
     for row in await connection.fetch(
         """SELECT low_id, high_id, state, low_blocks OR high_blocks AS blocked FROM connections
         WHERE (low_id = $1 OR high_id = $1) AND (low_blocks OR high_blocks OR state = 'matched')""",
@@ -79,7 +81,9 @@ async def load_user(connection: asyncpg.Connection, user: str) -> UserRecord | N
         FROM fence_visits WHERE user_id = $1 GROUP BY fence_id""",
         user,
     )
-    grants = await connection.fetch("SELECT fence_id FROM fence_grants WHERE user_id = $1 AND auto_join", user)
+    grants = await connection.fetch(
+        "SELECT fence_id FROM fence_grants WHERE user_id = $1 AND auto_join", user
+    )
     return UserRecord(
         found["visibility_audience"],
         found["visibility_precision"],
@@ -105,7 +109,14 @@ async def head(connection: asyncpg.Connection, user: str, stream: str) -> tuple[
 
 
 async def events(
-    connection: asyncpg.Connection, user: str, stream: str, *, after: int, before: int, limit: int, newest_first: bool
+    connection: asyncpg.Connection,
+    user: str,
+    stream: str,
+    *,
+    after: int,
+    before: int,
+    limit: int,
+    newest_first: bool,
 ) -> list[UserEvent]:
     """Up to `limit` events with after < offset < before, from either end."""
     order = "DESC" if newest_first else "ASC"

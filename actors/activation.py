@@ -1,0 +1,98 @@
+"""A virtual actor in a shard: loading, then one message at a time (ACT-6).
+
+While a turn awaits something (a load, a page of the log) messages wait in the mailbox, in order.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from actors.effects import Asker
+from actors.link import Link
+from actors.messages import Failure, Reply, Request
+from actors.protocol import EngineError, ErrorCode
+
+MAILBOX_SOFT = 1_000
+"""More waiting than this is counted."""
+
+MAILBOX_HARD = 10_000
+"""More waiting than this is refused with 120."""
+
+
+class Stage(Enum):
+    """The life of an activation."""
+
+    LOADING = "loading"
+    ACTIVE = "active"
+    GONE = "gone"
+
+
+class LinkAsker(Asker):
+    """Whoever asked over a link; `rid` 0 wants no answer."""
+
+    __slots__ = ("_link", "_rid")
+
+    def __init__(self, link: Link, rid: int) -> None:
+        self._link = link
+        self._rid = rid
+
+    def answer(self, ok: Any) -> None:
+        if self._rid:
+            self._link.send(Reply(self._rid, ok))
+
+    def refuse(self, error: EngineError) -> None:
+        if self._rid:
+            self._link.send(Failure(self._rid, int(error.code), error.message, error.retry_ms))
+
+
+class LocalAsker(Asker):
+    """Whoever asked within this process."""
+
+    __slots__ = ("_done",)
+
+    def __init__(self, done: Callable[[Any, EngineError | None], None]) -> None:
+        self._done = done
+
+    def answer(self, ok: Any) -> None:
+        self._done(ok, None)
+
+    def refuse(self, error: EngineError) -> None:
+        self._done(None, error)
+
+
+@dataclass(slots=True)
+class Waiting:
+    """One message with who asked and which peer it came through."""
+
+    message: Request
+    asker: Asker
+    gateway: str
+
+
+@dataclass(slots=True)
+class Activation:
+    """One live virtual actor: its state, its mailbox and where in life it is."""
+
+    kind: str
+    key: str
+    slot: int
+    stage: Stage = Stage.LOADING
+    state: Any = None
+    busy: bool = True
+    mailbox: deque[Waiting] = field(default_factory=deque)
+    used_at_ms: int = 0
+    crossings: deque[Any] = field(default_factory=deque)
+
+    def wait(self, waiting: Waiting) -> None:
+        """Puts a message at the end of the mailbox, or refuses it when that is full."""
+        if len(self.mailbox) >= MAILBOX_HARD:
+            waiting.asker.refuse(EngineError(ErrorCode.OVERLOADED, "this mailbox is full", 500))
+            return
+        self.mailbox.append(waiting)
+
+    def refuse_all(self, error: EngineError) -> None:
+        """Ends the mailbox: nobody is left waiting for an answer that can't come."""
+        while self.mailbox:
+            self.mailbox.popleft().asker.refuse(error)

@@ -1,0 +1,288 @@
+"""Group commit: a tick's messages of all rooms of a shard go to Postgres in one statement (CHAT-5).
+
+One batch is under way at a time; what arrives meanwhile is the next one, so the busier the shard, the
+larger the batches. A publication is pushed, and a durable ack given, only after its commit (D7).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from actors import messages as wire
+from actors import room as rooms
+from actors.effects import NOBODY, Asker, Draft, Effect
+from actors.placement import slot_of
+from actors.protocol import EngineError, ErrorCode
+from actors.room import Ack, RoomState
+from actors.stream import Publication
+from storage import messages as log_table
+from storage import streams
+from storage.ids import new_id
+
+log = logging.getLogger("hereabouts.commit")
+
+QUEUE_LIMIT = 10_000
+"""Drafts that wait for a commit; past it a sender gets 120 (ACT-6)."""
+
+BATCH_LIMIT = 2_000
+_RETRY_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class CrossingDraft:
+    """A crossing of a fence that is bound to a room of this shard."""
+
+    message: wire.Crossing
+    asker: Asker
+
+
+class Fenced(Exception):  # noqa: N818 - a fact about a write, not a fault
+    """Another activation owns the slot: what was not committed is not ours to commit."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """One transaction: what is appended to which rooms, and who is told."""
+
+    stored: dict[str, list[tuple[Publication, Draft]]]
+    crossings: list[tuple[CrossingDraft, streams.CrossingRow]]
+    fences: list[tuple[int, int]]
+    advances: list[log_table.Advance]
+    rows: list[log_table.Row]
+
+
+class Committer:
+    """Turns drafts into committed publications, in the order they came."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        *,
+        room: Callable[[str], RoomState | None],
+        epoch: Callable[[int], int],
+        run: Callable[[list[Effect]], None],
+        lost: Callable[[str], None],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._pool = pool
+        self._room = room
+        self._epoch = epoch
+        self._run = run
+        self._lost = lost
+        self._now_ms = now_ms
+        self._queue: list[Draft | CrossingDraft] = []
+        self._wake = asyncio.Event()
+        self.commits = 0
+        self.committed = 0
+
+    def put(self, item: Draft | CrossingDraft) -> None:
+        """Queues for the next commit, or refuses when too many wait."""
+        if len(self._queue) >= QUEUE_LIMIT:
+            item.asker.refuse(EngineError(ErrorCode.OVERLOADED, "the log is behind", 500))
+            return
+        self._queue.append(item)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Commits until cancelled."""
+        while True:
+            await self._wake.wait()
+            batch, self._queue = self._queue[:BATCH_LIMIT], self._queue[BATCH_LIMIT:]
+            if not self._queue:
+                self._wake.clear()
+            try:
+                await self._commit(batch)
+            except Exception:
+                # Whoever asked is told to try again; the rooms start over from what the log holds.
+                log.exception("a commit failed")
+                self._give_up(batch, ErrorCode.INTERNAL, "this was not stored")
+
+    async def _commit(self, items: list[Draft | CrossingDraft]) -> None:
+        known = await self._retried(lambda: self._look_up(items))
+        batch = self._assign(items, known)
+        try:
+            await self._write(batch)
+        except Fenced:
+            self._give_up(items, ErrorCode.MOVED, "another shard has this room now")
+            return
+        self.commits += 1
+        for room, stored in batch.stored.items():
+            state = self._room(room)
+            if state is not None:
+                self.committed += len(stored)
+                self._run(rooms.committed(state, stored))
+        for crossing, row in batch.crossings:
+            state = self._room(row.room)
+            if state is not None and row.membership == "join":
+                state.members.setdefault(row.user, "member")
+            elif state is not None and row.membership == "leave":
+                self._run(_without(state, row.user))
+            crossing.asker.answer({"applied": True})
+
+    # -- before: what the log knows, and the offsets --------------------------------------------------
+
+    async def _look_up(self, items: list[Draft | CrossingDraft]) -> dict[Any, Any]:
+        """(room, user, cid) → Ack of repeated sendings, and crossing → True of repeated crossings."""
+        keys = []
+        crossings = []
+        for item in items:
+            if isinstance(item, CrossingDraft):
+                crossings.append(item)
+                continue
+            state = self._room(item.room)
+            if item.cid and state is not None and not state.knows_all_cids and not state.knows(item):
+                keys.append((item.room, item.user, item.cid))
+        if not keys and not crossings:
+            return {}
+        known: dict[Any, Any] = {}
+        async with self._pool.acquire() as connection:
+            if keys:
+                for key, (offset, at_ms, id_) in (await log_table.find_cids(connection, keys)).items():
+                    known[key] = Ack(offset, at_ms, id_)
+            for crossing in crossings:
+                known[id(crossing)] = await streams.is_applied(connection, _row(crossing.message, ""))
+        return known
+
+    def _assign(self, items: list[Draft | CrossingDraft], known: dict[Any, Any]) -> _Batch:
+        now_ms = self._now_ms()
+        batch = _Batch({}, [], [], [], [])
+        slots: dict[int, int] = {}
+        for item in items:
+            if isinstance(item, CrossingDraft):
+                if known.get(id(item)):
+                    item.asker.answer({"applied": False})
+                    continue
+                self._assign_crossing(batch, item, slots, now_ms)
+                continue
+            state = self._room(item.room)
+            if state is None:
+                item.asker.refuse(EngineError(ErrorCode.INTERNAL, "the room is starting over", 200))
+                continue
+            stored = known.get((item.room, item.user, item.cid)) if item.cid else None
+            effects, publication = rooms.assign(state, item, stored, now_ms, new_id)
+            self._run(effects)
+            if publication is not None:
+                batch.stored.setdefault(item.room, []).append((publication, item))
+        for room, stored in batch.stored.items():
+            self._advance(batch, room, [p for p, _ in stored if p.d], slots)
+        batch.fences = sorted(slots.items())
+        return batch
+
+    def _assign_crossing(
+        self, batch: _Batch, item: CrossingDraft, slots: dict[int, int], now_ms: int
+    ) -> None:
+        message = item.message
+        state = self._room(message.room)
+        membership = ""
+        if state is not None and message.moves_membership:
+            inside = message.user in state.members
+            if message.event != "exit" and not inside:
+                membership = "join"
+            elif message.event == "exit" and inside and state.members[message.user] == "member":
+                membership = "leave"
+        if state is not None and membership:
+            d = msgspec.json.encode(
+                {"type": membership, "v": 1, "user": message.user, "fence": message.fence}
+            )
+            draft = Draft(message.room, message.user, "", d, "none", NOBODY)
+            _, publication = rooms.assign(state, draft, None, now_ms, new_id)
+            assert publication is not None
+            batch.stored.setdefault(message.room, []).append((publication, draft))
+        slots[message.user_slot] = message.user_epoch
+        batch.crossings.append((item, _row(message, membership)))
+
+    def _advance(self, batch: _Batch, room: str, fresh: list[Publication], slots: dict[int, int]) -> None:
+        if not fresh:
+            return
+        slot = slot_of("room", room)
+        slots[slot] = self._epoch(slot)
+        first, last = fresh[0].offset, fresh[-1].offset
+        batch.advances.append(log_table.Advance(room, first - 1, last, new_id()))
+        batch.rows += [
+            log_table.Row(room, p.offset, p.t_ms, p.id, p.user, p.cid, p.d.decode()) for p in fresh
+        ]
+
+    # -- the transaction ------------------------------------------------------------------------------
+
+    async def _write(self, batch: _Batch) -> None:
+        if not batch.advances and not batch.crossings:
+            return
+        first = True
+
+        async def attempt() -> None:
+            nonlocal first
+            if not first and batch.advances and await self._is_stored(batch):
+                return
+            first = False
+            async with self._pool.acquire() as connection:
+                if not batch.crossings:
+                    await log_table.append(connection, batch.fences, batch.advances, batch.rows)
+                    return
+                async with connection.transaction():
+                    if batch.advances:
+                        await log_table.append(connection, batch.fences, batch.advances, batch.rows)
+                    for _, row in batch.crossings:
+                        await streams.record_crossing(connection, batch.fences, row)
+
+        try:
+            await self._retried(attempt)
+        except asyncpg.PostgresError as error:
+            if error.sqlstate in (log_table.FENCED, log_table.MOVED_ON):
+                raise Fenced from error
+            raise
+
+    async def _is_stored(self, batch: _Batch) -> bool:
+        """After a cut connection: did the commit happen? All of a batch did, or none of it."""
+        advance = batch.advances[0]
+        async with self._pool.acquire() as connection:
+            return await log_table.last_offset(connection, advance.room) == advance.after
+
+    async def _retried(self, work: Callable[[], Any]) -> Any:
+        """Runs `work` until the database answers: it may be restarting."""
+        while True:
+            try:
+                return await work()
+            except (OSError, TimeoutError, asyncpg.InterfaceError, *_GONE) as error:
+                log.warning("the database does not answer, trying again: %s", type(error).__name__)
+                await asyncio.sleep(_RETRY_S)
+
+    def _give_up(self, items: list[Draft | CrossingDraft], code: ErrorCode, message: str) -> None:
+        for item in items:
+            item.asker.refuse(EngineError(code, message, 200))
+        names = {i.message.room if isinstance(i, CrossingDraft) else i.room for i in items}
+        for room in names:
+            self._lost(room)
+
+
+_GONE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.QueryCanceledError,
+)
+
+
+def _row(message: wire.Crossing, membership: str) -> streams.CrossingRow:
+    return streams.CrossingRow(
+        message.user,
+        message.fence,
+        message.visit,
+        message.event,
+        message.at_ms,
+        message.body.decode(),
+        new_id(),
+        message.room,
+        membership,
+    )
+
+
+def _without(state: RoomState, user: str) -> list[Effect]:
+    """The member left by a crossing: the room's log says so already, so only subscriptions end."""
+    members = {u: role for u, role in state.members.items() if u != user}
+    return [e for e in rooms.membership_changed(state, members, state.blocked) if not isinstance(e, Draft)]

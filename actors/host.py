@@ -1,0 +1,79 @@
+"""What a shard asks of the code that hosts one kind of virtual actor, and what it offers to it."""
+
+from collections.abc import Awaitable
+from typing import Any, Protocol
+
+from actors.activation import Activation, Waiting
+from actors.effects import NOBODY, Asker
+from actors.messages import Request
+from actors.router import Router
+
+
+class Host(Protocol):
+    """Loads, steps and ends activations of one kind."""
+
+    async def load(self, activation: Activation) -> Any:
+        """The state to start from, or None where there is no such thing."""
+
+    def activated(self, activation: Activation) -> None:
+        """The state is here; the mailbox is worked through next."""
+
+    def handle(self, activation: Activation, waiting: Waiting) -> Awaitable[None] | None:
+        """One turn. Work that is returned is awaited before the next turn."""
+
+    def gateway_lost(self, activation: Activation, gateway: str) -> None:
+        """A gateway's link is gone."""
+
+    def tick(self, now_ms: int) -> None:
+        """Works through what changed since the last tick."""
+
+    def expire(self, activation: Activation, now_ms: int) -> None:
+        """Once a second: what time alone changes."""
+
+    def is_idle(self, activation: Activation) -> bool:
+        """Whether nobody would miss the activation."""
+
+
+class Hosting(Protocol):
+    """The shard, as its hosts see it."""
+
+    @property
+    def config(self) -> Any:
+        """The shard's configuration."""
+
+    @property
+    def pool(self) -> Any:
+        """Connections to Postgres."""
+
+    @property
+    def valkey(self) -> Any:
+        """The client of Valkey."""
+
+    @property
+    def router(self) -> Router:
+        """The way to other virtual actors."""
+
+    @property
+    def activations(self) -> dict[tuple[str, str], Activation]:
+        """All that is live here, by (kind, key)."""
+
+    def now_ms(self) -> int:
+        """Unix milliseconds."""
+
+    def run(self, effects: list[Any]) -> list[Any]:
+        """Runs the effects that all kinds share; returns the others."""
+
+    def deliver(self, message: Request, asker: Asker, gateway: str) -> None:
+        """Gives a message to an actor of this shard."""
+
+    def turn(self, activation: Activation, work: Awaitable[None], asker: Asker = NOBODY) -> None:
+        """A turn that awaits something."""
+
+    def deactivate(self, activation: Activation) -> None:
+        """Forgets an activation."""
+
+    def spawn(self, work: Any) -> None:
+        """Runs work in the background."""
+
+    def tick_soon(self) -> None:
+        """Asks for a tick."""

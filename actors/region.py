@@ -1,0 +1,143 @@
+"""A region (an H3 res-5 cell): who is within reach of it, and who wants to know. State and pure step.
+
+It knows snapped places only, so no query can reach a true one (GEO-20). Users whose place lies within
+5 km of the region are in it as well (GEO-7), so a viewer asks one region only.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from actors import messages as wire
+from actors.effects import Answer, Asker, Effect
+from actors.messages import CandidateRow
+from geo.cells import Cell, parent_of, resolution_of
+from geo.distance import distances_m
+from geo.privacy import RES_ANONYMITY_COARSEST, coarse, coarsen_to_k
+
+CANDIDATES_LIMIT = 500
+"""Rows for one viewer, before the viewer's own filters."""
+
+PLACE_TTL_MS = 15 * 60_000
+"""A place without a newer fix is not shown any longer."""
+
+
+@dataclass(slots=True)
+class Watch:
+    """One viewer: where (snapped), how far, and what they were told last."""
+
+    lat: float
+    lon: float
+    radius_m: float
+    told: list[CandidateRow] | None = None
+
+
+@dataclass(slots=True)
+class RegionState:
+    """Who is in reach, by user."""
+
+    region: str
+    k: int
+    places: dict[str, wire.RegionEnter] = field(default_factory=dict)
+    watches: dict[str, Watch] = field(default_factory=dict)
+    changed: bool = False
+    _cells: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nobody is here and nobody asks."""
+        return not self.places and not self.watches
+
+    def crowd(self, cell: Cell) -> int:
+        """Users in a cell, at any resolution."""
+        if cell in self._cells:
+            return self._cells[cell]
+        return 0
+
+    def count(self) -> None:
+        """Counts the users of each cell and of its ancestors up to res 6 (GEO-21)."""
+        self._cells = Counter()
+        for place in self.places.values():
+            cell = Cell(place.cell)
+            self._cells[cell] += 1
+            for res in range(resolution_of(cell) - 1, RES_ANONYMITY_COARSEST - 1, -1):
+                self._cells[parent_of(cell, res)] += 1
+
+
+def step(state: RegionState, message: wire.Request, asker: Asker) -> list[Effect]:
+    """One message to the region. What it changes is told at the next `tick`."""
+    if isinstance(message, wire.RegionEnter):
+        known = state.places.get(message.user)
+        state.places[message.user] = message
+        if known is None or (known.cell, known.audience, known.precision) != (
+            message.cell,
+            message.audience,
+            message.precision,
+        ):
+            state.changed = True
+    elif isinstance(message, wire.RegionLeave):
+        state.changed |= state.places.pop(message.user, None) is not None
+    elif isinstance(message, wire.RegionWatch):
+        if message.radius_m <= 0:
+            state.watches.pop(message.viewer, None)
+            return [Answer(asker, [])]
+        watch = Watch(message.lat, message.lon, message.radius_m)
+        if state.changed:
+            state.count()
+        rows = _Places(state).around(message.viewer, watch)
+        if message.keep:
+            watch.told = rows
+            state.watches[message.viewer] = watch
+        return [Answer(asker, rows)]
+    return [Answer(asker, {})]
+
+
+def tick(state: RegionState, now_ms: int) -> list[wire.RegionCandidates]:
+    """Who must be told what, since the last tick."""
+    stale = [user for user, place in state.places.items() if now_ms - place.t_ms > PLACE_TTL_MS]
+    for user in stale:
+        del state.places[user]
+    if not state.changed and not stale:
+        return []
+    state.changed = False
+    state.count()
+    places = _Places(state)
+    told = []
+    for viewer, watch in state.watches.items():
+        rows = places.around(viewer, watch)
+        if rows != watch.told:
+            watch.told = rows
+            told.append(wire.RegionCandidates(0, viewer, state.region, rows))
+    return told
+
+
+class _Places:
+    """The region's places as arrays, each in the cell that enough people share."""
+
+    def __init__(self, state: RegionState) -> None:
+        shown = []
+        for user, place in state.places.items():
+            cell = Cell(place.cell) if state.k <= 1 else coarsen_to_k(Cell(place.cell), state.crowd, state.k)
+            if cell is not None:
+                shown.append((user, cell, place))
+        self._shown = shown
+        centres = [coarse(cell) if cell != p.cell else p for _, cell, p in shown]
+        self._lats = np.array([c.lat for c in centres], dtype=np.float64)
+        self._lons = np.array([c.lon for c in centres], dtype=np.float64)
+
+    def around(self, viewer: str, watch: Watch) -> list[CandidateRow]:
+        """Everybody but the viewer within the radius by snapped distance, nearest first, ties by user."""
+        if not self._shown:
+            return []
+        # To the millimetre, so that rounding in the arithmetic cannot order two equal distances.
+        metres = np.round(distances_m(watch.lat, watch.lon, self._lats, self._lons), 3)
+        within = np.flatnonzero(metres <= watch.radius_m)
+        rows = [
+            CandidateRow(user, cell, place.audience, place.precision, float(metres[i]))
+            for i in within
+            for user, cell, place in (self._shown[i],)
+            if user != viewer
+        ]
+        rows.sort(key=lambda row: (row.distance_m, row.user))
+        return rows[:CANDIDATES_LIMIT]

@@ -1,0 +1,50 @@
+"""Hosts regions: who is within reach of whom, told once a tick."""
+
+from collections.abc import Awaitable
+
+from actors import messages as wire
+from actors import region
+from actors.activation import Activation, Stage, Waiting
+from actors.host import Hosting
+from actors.region import RegionState
+
+
+class RegionHost:
+    """Regions live in memory only: users announce themselves again when a region begins anew (ACT-9)."""
+
+    def __init__(self, shard: Hosting) -> None:
+        self._shard = shard
+        self._regions: dict[str, Activation] = {}
+
+    async def load(self, activation: Activation) -> RegionState:
+        return RegionState(activation.key, self._shard.config.privacy_k)
+
+    def activated(self, activation: Activation) -> None:
+        self._regions[activation.key] = activation
+
+    def handle(self, activation: Activation, waiting: Waiting) -> Awaitable[None] | None:
+        message = waiting.message
+        if isinstance(message, wire.Refresh):
+            waiting.asker.answer({})
+            return None
+        self._shard.run(region.step(activation.state, message, waiting.asker))
+        if activation.state.changed:
+            self._shard.tick_soon()
+        return None
+
+    def gateway_lost(self, activation: Activation, gateway: str) -> None:
+        pass
+
+    def tick(self, now_ms: int) -> None:
+        for key, activation in list(self._regions.items()):
+            if activation.stage is not Stage.ACTIVE:
+                del self._regions[key]
+                continue
+            self.expire(activation, now_ms)
+
+    def expire(self, activation: Activation, now_ms: int) -> None:
+        for told in region.tick(activation.state, now_ms):
+            self._shard.router.cast("user", told.user, told)
+
+    def is_idle(self, activation: Activation) -> bool:
+        return bool(activation.state.is_idle)

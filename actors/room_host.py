@@ -1,0 +1,149 @@
+"""Hosts rooms: loads them from their logs, commits what is said, reads back what is asked for."""
+
+from collections.abc import Awaitable
+from typing import Any
+
+from actors import messages as wire
+from actors import room
+from actors.activation import Activation, Stage, Waiting
+from actors.commit import Committer, CrossingDraft
+from actors.effects import Asker, ReadHistory
+from actors.host import Hosting
+from actors.protocol import EngineError, ErrorCode
+from actors.room import Ack, RoomState
+from actors.stream import WINDOW, Publication, Stream
+from storage import messages as log_table
+from storage.ids import is_id, new_id
+
+
+class RoomHost:
+    """Rooms of one shard and the committer that they share."""
+
+    def __init__(self, shard: Hosting) -> None:
+        self._shard = shard
+        self.committer = Committer(
+            shard.pool,
+            room=self._state,
+            epoch=shard.router.epoch_of,
+            run=self._run_silently,
+            lost=self._lost,
+            now_ms=shard.now_ms,
+        )
+
+    def _state(self, key: str) -> RoomState | None:
+        activation = self._shard.activations.get(("room", key))
+        if activation is None or activation.stage is not Stage.ACTIVE:
+            return None
+        state: RoomState = activation.state
+        return state
+
+    async def load(self, activation: Activation) -> RoomState | None:
+        if not is_id(activation.key):
+            return None
+        async with self._shard.pool.acquire() as connection:
+            record = await log_table.load_room(connection, activation.key, WINDOW)
+        if record is None:
+            return None
+        if not record.durable:
+            stream = Stream(new_id())
+            state = RoomState(activation.key, False, stream, record.members, record.blocked)
+        else:
+            stream = _stream(record)
+            state = RoomState(activation.key, True, stream, record.members, record.blocked, stream.top)
+            for said in stream.window:
+                if said.cid:
+                    state.acks[(said.user, said.cid)] = Ack(said.offset, said.t_ms, said.id)
+        state.knows_all_cids = len(stream.window) == stream.top
+        return state
+
+    def activated(self, activation: Activation) -> None:
+        pass
+
+    def handle(self, activation: Activation, waiting: Waiting) -> Awaitable[None] | None:
+        message, state = waiting.message, activation.state
+        if isinstance(message, wire.Refresh):
+            return self._refresh(activation, waiting.asker)
+        if isinstance(message, wire.Crossing):
+            self.committer.put(CrossingDraft(message, waiting.asker))
+            return None
+        now_ms = self._shard.now_ms()
+        self._run(state, room.step(state, message, waiting.asker, waiting.gateway, now_ms))
+        return None
+
+    def _run(self, state: RoomState, effects: list[Any]) -> None:
+        for effect in self._shard.run(effects):
+            assert isinstance(effect, ReadHistory)
+            self._shard.spawn(self._read_history(state, effect))
+
+    def _run_silently(self, effects: list[Any]) -> None:
+        self._shard.run(effects)
+
+    async def _refresh(self, activation: Activation, asker: Asker) -> None:
+        async with self._shard.pool.acquire() as connection:
+            members, blocked = await log_table.load_members(connection, activation.key)
+        self._run(activation.state, room.membership_changed(activation.state, members, blocked))
+        asker.answer({})
+
+    def _lost(self, key: str) -> None:
+        """A commit of this room was refused: go on from what the log holds, if the room is still ours."""
+        activation = self._shard.activations.get(("room", key))
+        if activation is not None and activation.stage is Stage.ACTIVE:
+            self._shard.turn(activation, self._start_over(activation))
+
+    async def _start_over(self, activation: Activation) -> None:
+        async with self._shard.pool.acquire() as connection:
+            record = await log_table.load_room(connection, activation.key, WINDOW)
+        if record is None:
+            self._shard.deactivate(activation)
+            return
+        room.uncommitted(activation.state, _stream(record))
+
+    async def _read_history(self, state: RoomState, read: ReadHistory) -> None:
+        if read.limit == 0:
+            rows: list[log_table.Row] = []
+        else:
+            try:
+                async with self._shard.pool.acquire() as connection:
+                    rows = await log_table.page(
+                        connection,
+                        state.room,
+                        after=read.after,
+                        before=read.before,
+                        limit=read.limit + 1,
+                        newest_first=read.reverse or read.newest,
+                    )
+            except Exception as error:  # noqa: BLE001 - whatever it was, the client may ask again
+                read.asker.refuse(EngineError(ErrorCode.INTERNAL, f"history: {type(error).__name__}", 500))
+                return
+        more = len(rows) > read.limit
+        rows = rows[: read.limit]
+        if read.newest and not read.reverse:
+            rows = rows[::-1]
+        hidden = state.blocked.get(read.viewer, frozenset())
+        pubs = [_publication(row).seen_by(read.viewer) for row in rows if row.sender not in hidden]
+        read.asker.answer(
+            {"pubs": pubs, "epoch": state.stream.epoch, "offset": state.stream.top, "more": more}
+        )
+
+    def gateway_lost(self, activation: Activation, gateway: str) -> None:
+        room.gateway_lost(activation.state, gateway, self._shard.now_ms())
+
+    def tick(self, now_ms: int) -> None:
+        pass
+
+    def expire(self, activation: Activation, now_ms: int) -> None:
+        if activation.state.presence.lost:
+            self._run(activation.state, room.expire(activation.state, now_ms))
+
+    def is_idle(self, activation: Activation) -> bool:
+        return bool(activation.state.is_idle)
+
+
+def _stream(record: log_table.RoomRecord) -> Stream:
+    stream = Stream(record.epoch, record.last_offset)
+    stream.window.extend(_publication(row) for row in record.newest)
+    return stream
+
+
+def _publication(row: log_table.Row) -> Publication:
+    return Publication(row.offset, row.sent_at_ms, row.id, row.sender, row.cid, row.body.encode())

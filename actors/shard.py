@@ -1,0 +1,392 @@
+"""A shard: one Ray actor that hosts thousands of virtual actors (decision D1).
+
+It routes each message to its activation, runs the effects of steps, commits, and serves links. What an
+actor decides is in room.py, user.py and region.py.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from actors import messages as wire
+from actors.activation import Activation, LinkAsker, LocalAsker, Stage, Waiting
+from actors.effects import NOBODY, Answer, Asker, Draft, Refuse, Send
+from actors.host import Host
+from actors.link import Link, address_of, listen
+from actors.messages import Message, Request
+from actors.placement import slot_of
+from actors.protocol import EngineError, ErrorCode
+from actors.region_host import RegionHost
+from actors.room_host import RoomHost
+from actors.router import Router, RouterConfig, owner_of
+from actors.user_host import UserHost
+from storage.positions import open_valkey
+from storage.postgres import open_pool
+
+log = logging.getLogger("hereabouts.shard")
+
+SWEEP_S = 1.0
+TICK_S = 0.1
+"""Positions and regions are worked through this often while there is something to do (GEO-4)."""
+
+_RETRY_S = 0.2
+
+
+@dataclass(frozen=True)
+class ShardConfig:
+    """What a shard needs: where to listen, its stores, its number, and the times a test may change."""
+
+    run_dir: str
+    database_url: str
+    redis_url: str
+    shard: int
+    idle_deactivate_s: float = 900.0
+    privacy_k: int = 1
+
+
+class Shard:
+    """Hosts activations; single-threaded, on its process's event loop."""
+
+    def __init__(self, config: ShardConfig) -> None:
+        self.config = config
+        self.pool: asyncpg.Pool
+        self.valkey: Any
+        address = address_of(config.run_dir, f"shard-{config.shard}")
+        self.router = Router(RouterConfig(config.run_dir, "shard", str(config.shard), address))
+        self.router.local = (config.shard, self.deliver_local)
+        self.router.on_slots_moved = self._slots_moved
+        self.router.on_view = self._view_changed
+        self.activations: dict[tuple[str, str], Activation] = {}
+        self.gateways: dict[str, Link] = {}
+        self.received = 0
+        self._hosts: dict[str, Host] = {}
+        self._peers: dict[Link, wire.Hello] = {}
+        self._serving = False
+        self._server: asyncio.AbstractServer
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._tick_scheduled = False
+        self._started_at = time.time()
+
+    def now_ms(self) -> int:
+        """The wall clock in Unix milliseconds."""
+        return time.time_ns() // 1_000_000
+
+    async def start(self) -> None:
+        """Opens the stores, announces itself to the Directory and serves."""
+        name = f"hereabouts-shard-{self.config.shard}"
+        self.pool = await open_pool(self.config.database_url, application_name=name)
+        self.valkey = open_valkey(self.config.redis_url)
+        rooms = RoomHost(self)
+        users = UserHost(self)
+        self._hosts = {"room": rooms, "user": users, "region": RegionHost(self)}
+        await users.fence_book.reload()
+        self._server = await listen(self.router.config.address, self)
+        await self.router.start()
+        self._serving = True
+        for link in self._peers:
+            link.send(self.router.view)
+        for work in (rooms.committer.run(), self._sweep(), self._listen_to_changes(), users.restore()):
+            self.spawn(work)
+
+    async def stop(self) -> None:
+        """Lets everything go; durable state is in the stores."""
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await self.router.stop()
+        await self.pool.close()
+        await self.valkey.aclose()
+
+    def spawn(self, work: Any) -> None:
+        """Runs work in the background until the shard stops."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("background work ended", exc_info=task.exception())
+
+    # -- links ------------------------------------------------------------------------------------
+
+    def link_opened(self, link: Link) -> None:
+        pass
+
+    def link_received(self, link: Link, view_version: int, messages: list[Message]) -> None:  # noqa: ARG002
+        peer = self._peers.get(link)
+        gateway = peer.incarnation if peer is not None else ""
+        for message in messages:
+            if isinstance(message, wire.Hello):
+                self._hello(link, message)
+                gateway = message.incarnation
+            elif isinstance(message, wire.StatusQuery):
+                link.send(wire.Reply(message.rid, self.status()))
+            else:
+                rid = message.rid  # type: ignore[union-attr]
+                asker = LinkAsker(link, rid) if rid else NOBODY
+                self.deliver(message, asker, gateway)  # type: ignore[arg-type]
+
+    def _hello(self, link: Link, hello: wire.Hello) -> None:
+        self._peers[link] = hello
+        if hello.role == "gateway":
+            self.gateways[hello.incarnation] = link
+        if self._serving:
+            link.send(self.router.view)
+
+    def link_closed(self, link: Link) -> None:
+        peer = self._peers.pop(link, None)
+        if peer is None or peer.role != "gateway" or self.gateways.get(peer.incarnation) is not link:
+            return
+        del self.gateways[peer.incarnation]
+        for activation in list(self.activations.values()):
+            if activation.stage is Stage.ACTIVE:
+                self._hosts[activation.kind].gateway_lost(activation, peer.incarnation)
+
+    # -- messages ---------------------------------------------------------------------------------
+
+    def deliver_local(self, message: Request, done: Callable[[Any, EngineError | None], None]) -> None:
+        """A request from this process's own router."""
+        self.deliver(message, LocalAsker(done), "")
+
+    def deliver(self, message: Request, asker: Asker, gateway: str) -> None:
+        """Gives a message to its virtual actor, activating it if need be."""
+        self.received += 1
+        kind, key = addressee(message)
+        if isinstance(message, wire.Refresh) and kind == "fence":
+            self.spawn(self._refresh_fences(asker))
+            return
+        identity = (kind, key)
+        activation = self.activations.get(identity)
+        if activation is None:
+            slot = slot_of(kind, key)
+            if self.router.shard_of(slot) != self.config.shard:
+                asker.refuse(EngineError(ErrorCode.MOVED, "another shard has this slot", 50))
+                return
+            if isinstance(message, wire.Refresh):
+                asker.answer({})
+                return
+            activation = self.activations[identity] = Activation(kind, key, slot)
+            activation.wait(Waiting(message, asker, gateway))
+            self.spawn(self._activate(activation))
+            return
+        if activation.busy or activation.mailbox:
+            activation.wait(Waiting(message, asker, gateway))
+            return
+        self._turn(activation, Waiting(message, asker, gateway))
+
+    def _turn(self, activation: Activation, waiting: Waiting) -> None:
+        activation.used_at_ms = self.now_ms()
+        try:
+            work = self._hosts[activation.kind].handle(activation, waiting)
+        except Exception:
+            log.exception("a step of %s:%s failed", activation.kind, activation.key)
+            waiting.asker.refuse(EngineError(ErrorCode.INTERNAL, "the engine failed on this"))
+            return
+        if work is not None:
+            self.turn(activation, work, waiting.asker)
+
+    def turn(self, activation: Activation, work: Awaitable[None], asker: Asker = NOBODY) -> None:
+        """A turn that awaits something: the mailbox holds what comes meanwhile."""
+        activation.busy = True
+        self.spawn(self._finish_turn(activation, work, asker))
+
+    async def _finish_turn(self, activation: Activation, work: Awaitable[None], asker: Asker) -> None:
+        try:
+            await work
+        except EngineError as error:
+            asker.refuse(error)
+        except Exception:
+            log.exception("a turn of %s:%s failed", activation.kind, activation.key)
+            asker.refuse(EngineError(ErrorCode.INTERNAL, "the engine failed on this", 500))
+        activation.busy = False
+        self._drain(activation)
+
+    def _drain(self, activation: Activation) -> None:
+        while activation.mailbox and not activation.busy and activation.stage is Stage.ACTIVE:
+            self._turn(activation, activation.mailbox.popleft())
+
+    async def _activate(self, activation: Activation) -> None:
+        host = self._hosts[activation.kind]
+        while True:
+            try:
+                activation.state = await host.load(activation)
+                break
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("can't load a %s yet: %s", activation.kind, type(error).__name__)
+                await asyncio.sleep(_RETRY_S)
+        if activation.stage is Stage.GONE:
+            return
+        if activation.state is None:
+            self.deactivate(activation, EngineError(ErrorCode.DENIED, "no such thing, or not yours"))
+            return
+        activation.stage = Stage.ACTIVE
+        activation.used_at_ms = self.now_ms()
+        activation.busy = False
+        host.activated(activation)
+        self._drain(activation)
+
+    def deactivate(self, activation: Activation, error: EngineError | None = None) -> None:
+        """Forgets an activation; whoever waits for it is refused."""
+        activation.stage = Stage.GONE
+        if self.activations.get((activation.kind, activation.key)) is activation:
+            del self.activations[(activation.kind, activation.key)]
+        activation.refuse_all(error or EngineError(ErrorCode.MOVED, "this activation ended", 50))
+
+    def run(self, effects: list[Any]) -> list[Any]:
+        """Runs the effects that all kinds share; returns the others."""
+        rest = []
+        for effect in effects:
+            kind = type(effect)
+            if kind is Send:
+                link = self.gateways.get(effect.gateway)
+                if link is not None:
+                    link.send(effect.message)
+            elif kind is Answer:
+                effect.asker.answer(effect.ok)
+            elif kind is Refuse:
+                effect.asker.refuse(EngineError(effect.code, effect.message))
+            elif kind is Draft:
+                self._hosts["room"].committer.put(effect)  # type: ignore[attr-defined]
+            else:
+                rest.append(effect)
+        return rest
+
+    # -- views and changes ------------------------------------------------------------------------
+
+    def _view_changed(self, view: wire.View) -> None:
+        for link in self._peers:
+            link.view_version = view.version
+        mine = self.config.shard
+        for activation in list(self.activations.values()):
+            if view.owners[activation.slot] != mine:
+                self.deactivate(activation)
+
+    def _slots_moved(self, slots: set[int]) -> None:
+        users = self._hosts.get("user")
+        if isinstance(users, UserHost):
+            users.regions_moved(slots)
+
+    async def _listen_to_changes(self) -> None:
+        """Postgres tells of each business change that touches an actor; after a gap, all read anew."""
+        first = True
+        while True:
+            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                connection = await asyncpg.connect(self.config.database_url, timeout=5)
+                try:
+                    await connection.add_listener("hereabouts", self._notified)
+                    if not first:
+                        for kind, key in list(self.activations):
+                            self.deliver(wire.Refresh(0, kind, key), NOBODY, "")
+                        self.deliver(wire.Refresh(0, "fence", "*"), NOBODY, "")
+                    first = False
+                    while not connection.is_closed():
+                        await connection.execute("SELECT 1", timeout=5)
+                        await asyncio.sleep(5)
+                finally:
+                    with suppress(Exception):
+                        await connection.close(timeout=1)
+            await asyncio.sleep(_RETRY_S)
+
+    def _notified(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
+        kind, _, key = str(payload).partition(":")
+        if (kind, key) in self.activations or kind.startswith("fence"):
+            self.deliver(wire.Refresh(0, "fence" if kind.startswith("fence") else kind, key), NOBODY, "")
+
+    async def _refresh_fences(self, asker: Asker) -> None:
+        users = self._hosts["user"]
+        assert isinstance(users, UserHost)
+        await users.fence_book.reload()
+        asker.answer({})
+
+    # -- time -------------------------------------------------------------------------------------
+
+    def tick_soon(self) -> None:
+        """Positions or places changed: works them through at the next tick. Idle is no tick."""
+        if not self._tick_scheduled:
+            self._tick_scheduled = True
+            asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._tick_scheduled = False
+        now_ms = self.now_ms()
+        for host in self._hosts.values():
+            try:
+                host.tick(now_ms)
+            except Exception:
+                log.exception("a tick failed")
+
+    async def _sweep(self) -> None:
+        idle_ms = self.config.idle_deactivate_s * 1000
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now_ms = self.now_ms()
+            for activation in list(self.activations.values()):
+                if activation.stage is not Stage.ACTIVE or activation.busy:
+                    continue
+                host = self._hosts[activation.kind]
+                host.expire(activation, now_ms)
+                if now_ms - activation.used_at_ms > idle_ms and host.is_idle(activation):
+                    self.deactivate(activation)
+
+    def status(self) -> dict[str, Any]:
+        """Counters for `hereabouts status`."""
+        kinds: dict[str, int] = {}
+        for kind, _ in self.activations:
+            kinds[kind] = kinds.get(kind, 0) + 1
+        rooms = self._hosts["room"] if self._serving else None
+        committed = rooms.committer.committed if isinstance(rooms, RoomHost) else 0
+        return {
+            "pid": os.getpid(),
+            "uptime_s": round(time.time() - self._started_at, 1),
+            "messages": self.received,
+            "committed": committed,
+            "activations": kinds,
+            "gateways": len(self.gateways),
+        }
+
+
+def addressee(message: Request) -> tuple[str, str]:
+    """The (kind, key) that a request is for."""
+    channel = getattr(message, "ch", None)
+    if channel is not None:
+        return owner_of(channel)
+    if isinstance(message, wire.Position | wire.NearQuery | wire.RegionCandidates):
+        return "user", message.user
+    if isinstance(message, wire.RegionEnter | wire.RegionLeave | wire.RegionWatch):
+        return "region", message.region
+    if isinstance(message, wire.Crossing):
+        return "room", message.room
+    if isinstance(message, wire.Refresh):
+        return message.kind, message.key
+    raise EngineError(ErrorCode.INTERNAL, f"{type(message).__name__} has no addressee")
+
+
+class ShardActor:
+    """The Ray actor around a Shard. Ray restarts it under a new incarnation; the Directory fences the old."""
+
+    def __init__(self, config: ShardConfig) -> None:
+        self._shard = Shard(config)
+        self._started = asyncio.get_running_loop().create_task(self._start())
+
+    async def _start(self) -> None:
+        while True:
+            try:
+                await self._shard.start()
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("the shard can't start yet, trying again: %s", error)
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
+
+    async def ready(self) -> dict[str, Any]:
+        """Back when the shard serves."""
+        await asyncio.shield(self._started)
+        return {"pid": os.getpid()}

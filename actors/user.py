@@ -1,0 +1,348 @@
+"""A person: position, what others see of it, whom they see near, and their own streams. State and pure step.
+
+Their presence, position and crossings change in one order, this actor's (PRE-5). A precise position
+stays in here; regions are told the snapped one (GEO-20).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from actors import messages as wire
+from actors.effects import Answer, Asker, Effect, Refuse, Send
+from actors.protocol import RECOVERY_LIMIT, ErrorCode
+from actors.region import PLACE_TTL_MS
+from actors.stream import Publication, Stream
+from geo.cells import Cell, parent_of, region_of, regions_within
+from geo.coordinates import LatLng
+from geo.crossings import Standing
+from geo.fixes import Fix, Verdict, admit
+from geo.privacy import Audience, Precision, Relation, Shown, Visibility, audience_admits, coarse, stick, view
+from geo.proximity import LIMIT_MAX, RADIUS_MAX_M, MapView, band_of, changes_to
+from storage.streams import UserRecord
+
+DEFAULT_RADIUS_M = 2_000.0
+ANNOUNCE_AGAIN_MS = 60_000
+"""A place that does not change is told again this often: regions forget what is old."""
+
+_RESOLUTION = {"exact": 8, "r9": 8, "r8": 8, "r7": 7, "city": 5, "hidden": 8}
+"""What regions are told: res 8 or coarser, whatever the person shows to matches."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToRegion:
+    """A message to a region."""
+
+    message: wire.RegionEnter | wire.RegionLeave | wire.RegionWatch
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The fixes that now count, oldest first: to the fences and to the snapshot."""
+
+    fixes: tuple[Fix, ...]
+
+
+UserEffect = Effect | ToRegion | Moved
+
+
+@dataclass(slots=True)
+class NearView:
+    """One subscription of `near`."""
+
+    conn: str
+    gateway: str
+    channel: str
+    epoch: str
+    radius_m: float
+    audience: Audience
+    seen: MapView
+
+
+@dataclass(slots=True)
+class UserState:
+    """One person's live state."""
+
+    user: str
+    record: UserRecord
+    last: Fix | None = None
+    held: Fix | None = None
+    shown: Shown | None = None
+    region: str = ""
+    announced: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    """Regions that know of this person, and as what: cell, audience, precision."""
+    announced_at_ms: int = 0
+    watching: tuple[str, str, float] = ("", "", 0.0)
+    """What the region watches for: region, own cell, radius."""
+    rows: list[wire.CandidateRow] = field(default_factory=list)
+    views: dict[str, NearView] = field(default_factory=dict)
+    streams: dict[str, Stream] = field(default_factory=dict)
+    listeners: dict[str, dict[str, str]] = field(default_factory=lambda: {"me": {}, "fences": {}})
+    """Stream → connection → gateway."""
+    fences: dict[str, Standing] = field(default_factory=dict)
+    visits: dict[str, int] = field(default_factory=dict)
+    located: bool = False
+    """A fix of theirs counted before: a fence then hears of an `enter`, not of an initial `inside`."""
+
+    @property
+    def is_idle(self) -> bool:
+        """No subscription, and no place that regions would show."""
+        return not self.views and not any(self.listeners.values()) and not self.announced
+
+
+def step(  # noqa: PLR0911 - one line per kind of message
+    state: UserState,
+    message: wire.Request,
+    asker: Asker,
+    gateway: str,
+    now_ms: int,
+    new_id: Callable[[], str],
+) -> list[UserEffect]:
+    """One message to the person's actor."""
+    if isinstance(message, wire.Position):
+        return _position(state, message, asker, now_ms)
+    if isinstance(message, wire.RegionCandidates):
+        return _candidates(state, message)
+    if isinstance(message, wire.Unsubscribe):
+        return [*_unsubscribe(state, message), Answer(asker, {})]
+    name = message.ch.partition("@")[0] if isinstance(message, wire.Subscribe | wire.History) else ""
+    if isinstance(message, wire.Subscribe) and name == "near":
+        return _near(state, message, asker, gateway, new_id)
+    if isinstance(message, wire.Subscribe) and name in state.streams:
+        if message.mode != "stream":
+            return [Refuse(asker, ErrorCode.BAD_REQUEST, f"{name} is a stream")]
+        state.listeners[name][message.conn] = gateway
+        stream = state.streams[name]
+        result = stream.subscribed(
+            message.user, epoch=message.epoch, offset=message.offset, limit=message.limit
+        )
+        return [Answer(asker, result | {"ch": name, "mode": "stream"})]
+    if isinstance(message, wire.Publish | wire.Ephemeral):
+        return [Refuse(asker, ErrorCode.DENIED, "only the engine writes here")]
+    return [Refuse(asker, ErrorCode.NOT_AVAILABLE, "this channel does not do this")]
+
+
+def _unsubscribe(state: UserState, message: wire.Unsubscribe) -> list[UserEffect]:
+    state.views.pop(message.conn, None)
+    for listeners in state.listeners.values():
+        if message.ch.partition("@")[0] != "near":
+            listeners.pop(message.conn, None)
+    return _watch(state)
+
+
+def gateway_lost(state: UserState, gateway: str) -> list[UserEffect]:
+    """A gateway's link is gone, and its subscriptions with it."""
+    for conn in [conn for conn, near in state.views.items() if near.gateway == gateway]:
+        del state.views[conn]
+    for listeners in state.listeners.values():
+        for conn in [conn for conn, peer in listeners.items() if peer == gateway]:
+            del listeners[conn]
+    return _watch(state)
+
+
+# -- position ------------------------------------------------------------------------------------------
+
+
+def _position(state: UserState, message: wire.Position, asker: Asker, now_ms: int) -> list[UserEffect]:
+    seq = message.t_ms if message.seq is None else message.seq
+    fix = Fix(
+        message.lat, message.lon, message.acc_m, message.t_ms, seq, message.speed_mps, message.heading_deg
+    )
+    admission = admit(fix, state.last, state.held, now_ms)
+    state.held = admission.held
+    if admission.verdict is Verdict.REFUSED:
+        return [Refuse(asker, ErrorCode.BAD_REQUEST, f"this is not a fix: {admission.reason}")]
+    if not admission.ok:
+        return [Refuse(asker, ErrorCode.STALE_POSITION, f"this fix does not count: {admission.reason}")]
+    effects: list[UserEffect] = [Answer(asker, {"ok": True})]
+    if admission.accepted:
+        state.last = admission.last
+        effects += [Moved(admission.accepted), *placed(state, now_ms)]
+    return effects
+
+
+def placed(state: UserState, now_ms: int) -> list[UserEffect]:
+    """The position or its visibility may have changed: tells the regions what they may know."""
+    if state.last is None or now_ms - state.last.t_ms > PLACE_TTL_MS:
+        return []
+    precision = state.record.visibility_precision
+    resolution = _RESOLUTION[precision]
+    state.shown = stick(state.shown, LatLng(state.last.lat, state.last.lon), resolution, state.last.t_ms)
+    place = coarse(parent_of(Cell(state.shown.cell), resolution))
+    audience = state.record.visibility_audience
+    visible = audience != "nobody" and precision != "hidden"
+    told = (place.cell, audience, precision)
+    if set(state.announced.values()) == ({told} if visible else set()) and (
+        now_ms - state.announced_at_ms < ANNOUNCE_AGAIN_MS or not visible
+    ):
+        return _watch(state) if not state.watching[0] else []
+    state.announced_at_ms = now_ms
+    state.region = region_of(place.lat, place.lon)
+    regions = regions_within(place.lat, place.lon, RADIUS_MAX_M) if visible else set()
+    effects: list[UserEffect] = []
+    for region in state.announced.keys() - regions:
+        effects.append(ToRegion(wire.RegionLeave(0, region, state.user)))
+    for region in regions:
+        enter = wire.RegionEnter(
+            0, region, state.user, place.cell, place.lat, place.lon, audience, precision, state.last.t_ms
+        )
+        effects.append(ToRegion(enter))
+    state.announced = dict.fromkeys(regions, told)
+    return effects + _watch(state)
+
+
+def announce_again(state: UserState, regions: set[str], now_ms: int) -> list[UserEffect]:
+    """These regions begin anew somewhere: tells them all they knew."""
+    if not regions & (state.announced.keys() | {state.watching[0]}):
+        return []
+    state.announced = {}
+    state.watching = ("", "", 0.0)
+    return placed(state, now_ms)
+
+
+# -- near ------------------------------------------------------------------------------------------------
+
+
+def wanted_watch(state: UserState, radius_m: float = 0.0) -> wire.RegionWatch | None:
+    """What the region should watch for, with one more view of `radius_m`; None without a place."""
+    if state.shown is None or not state.region:
+        return None
+    radius_m = max([radius_m, *(near.radius_m for near in state.views.values())])
+    place = coarse(parent_of(Cell(state.shown.cell), _RESOLUTION[state.record.visibility_precision]))
+    return wire.RegionWatch(0, state.region, state.user, place.lat, place.lon, radius_m)
+
+
+def _watch(state: UserState) -> list[UserEffect]:
+    """Asks the region for what the views need, where that changed; stops a watch that nobody needs."""
+    watch = wanted_watch(state)
+    if watch is None:
+        return []
+    region, _, radius_m = state.watching
+    assert state.shown is not None
+    wanted = (watch.region, str(state.shown.cell), watch.radius_m)
+    if wanted == state.watching or (watch.radius_m == 0 and radius_m == 0):
+        return []
+    effects: list[UserEffect] = []
+    if region and region != watch.region:
+        effects.append(ToRegion(wire.RegionWatch(0, region, state.user, 0.0, 0.0, 0.0)))
+    state.watching = wanted if watch.radius_m > 0 else ("", "", 0.0)
+    return [*effects, ToRegion(watch)]
+
+
+def near_filter(given: dict[str, Any] | None) -> tuple[float, Audience]:
+    """Radius and audience of a `near` filter. Raises ValueError with what is wrong."""
+    given = given or {}
+    radius_m = given.get("radius_m", DEFAULT_RADIUS_M)
+    if isinstance(radius_m, bool) or not isinstance(radius_m, int | float):
+        raise ValueError("filter.radius_m must be a number of metres")  # noqa: TRY004 - the client's error
+    if not 0 < radius_m <= RADIUS_MAX_M:
+        raise ValueError(f"filter.radius_m must lie in (0, {RADIUS_MAX_M:.0f}]")
+    audience = given.get("audience", "everyone")
+    if audience not in ("matches", "group", "everyone"):
+        raise ValueError("filter.audience must be matches, group or everyone")
+    for later in ("min_score", "online"):
+        if given.get(later):
+            raise ValueError(f"filter.{later} is not served yet")
+    return float(radius_m), Audience(audience)
+
+
+def _near(
+    state: UserState, message: wire.Subscribe, asker: Asker, gateway: str, new_id: Callable[[], str]
+) -> list[UserEffect]:
+    try:
+        radius_m, audience = near_filter(message.filter)
+    except ValueError as error:
+        return [Refuse(asker, ErrorCode.BAD_REQUEST, str(error))]
+    if message.mode != "map":
+        return [Refuse(asker, ErrorCode.BAD_REQUEST, "near is a map")]
+    near = NearView(message.conn, gateway, message.ch, new_id(), radius_m, audience, MapView())
+    continues = message.shadow is not None and message.epoch != ""
+    if continues:
+        # The gateway says what this connection holds: go on from there, with deltas.
+        assert message.shadow is not None
+        held = {key: (None, version) for key, version in message.shadow.items()}
+        near.epoch, near.seen = message.epoch, MapView(max(message.offset, 0), held)
+    state.views[message.conn] = near
+    result: dict[str, Any] = {"ch": "near", "mode": "map", "was_recovering": message.epoch != "", "pubs": []}
+    if continues:
+        result |= {"epoch": near.epoch, "offset": near.seen.version, "recovered": True, "phase": "live"}
+        return [Answer(asker, result), *_shows(state, near), *_watch(state)]
+    near.seen, _ = changes_to(MapView(), visible_rows(state, state.rows, radius_m, audience))
+    result |= {"epoch": near.epoch, "offset": near.seen.version, "recovered": False, "phase": "live"}
+    result["state"] = near.seen.state()
+    return [Answer(asker, result), *_watch(state)]
+
+
+def _candidates(state: UserState, message: wire.RegionCandidates) -> list[UserEffect]:
+    if message.region != state.region:
+        return [ToRegion(wire.RegionWatch(0, message.region, state.user, 0.0, 0.0, 0.0))]
+    if not state.views:
+        return _watch(state)
+    state.rows = message.rows
+    return [effect for near in state.views.values() for effect in _shows(state, near)]
+
+
+def reviewed(state: UserState) -> list[UserEffect]:
+    """Relations changed: who was blocked is gone from every view at once (CONN-6)."""
+    return [effect for near in state.views.values() for effect in _shows(state, near)]
+
+
+def visible_rows(
+    state: UserState, rows: list[wire.CandidateRow], radius_m: float, audience: Audience
+) -> dict[str, dict[str, Any]]:
+    """What this viewer may see of the candidates, nearest 50, by the one policy (GEO-11, GEO-20)."""
+    shown: dict[str, dict[str, Any]] = {}
+    record = state.record
+    for row in rows:
+        if row.distance_m > radius_m or len(shown) >= LIMIT_MAX:
+            break
+        relation = Relation(
+            blocked=row.user in record.blocked,
+            matched=row.user in record.matched,
+            shares_group=row.user in record.group_mates,
+        )
+        visibility = Visibility(Audience(row.audience), Precision(row.precision))
+        # The region has coarsened the cell until enough people share it, so k is met here.
+        seen = view(Cell(row.cell), visibility, relation, k=1, active_users_in=lambda _: 1)
+        if seen is not None and audience_admits(audience, relation):
+            shown[row.user] = {"user": row.user, "cell": seen.cell, "band": band_of(row.distance_m)}
+    return shown
+
+
+def _shows(state: UserState, near: NearView) -> list[UserEffect]:
+    near.seen, changes = changes_to(near.seen, visible_rows(state, state.rows, near.radius_m, near.audience))
+    if not changes:
+        return []
+    shadow = {change[0]: change[3] if len(change) == 4 else -1 for change in changes}
+    push = wire.PushMap(near.channel, near.seen.version, msgspec.json.encode(changes), shadow)
+    return [Send(near.gateway, push)]
+
+
+# -- streams -----------------------------------------------------------------------------------------------
+
+
+def heard(state: UserState, name: str, events: list[Publication]) -> list[UserEffect]:
+    """New events of a stream, read from the log in order: pushes them to this person's connections."""
+    effects: list[UserEffect] = []
+    stream = state.streams[name]
+    for event in events:
+        if event.offset <= stream.top:
+            continue
+        stream.append(event)
+        push = wire.Push(f"{name}@{state.user}", event.offset, event.wire(), event.user)
+        effects += [Send(gateway, push) for gateway in sorted(set(state.listeners[name].values()))]
+    return effects
+
+
+def held_page(state: UserState, name: str, message: wire.History) -> dict[str, Any] | None:
+    """A page of a stream from the window; None where the log must be read."""
+    stream = state.streams[name]
+    if message.reverse or len(stream.window) < stream.top:
+        return None
+    after = max(message.offset, 0)
+    found = stream.after(after) or []
+    page = found[: min(message.limit, RECOVERY_LIMIT)]
+    pubs = [p.seen_by(state.user) for p in page]
+    return {"pubs": pubs, "epoch": stream.epoch, "offset": stream.top, "more": len(found) > len(page)}

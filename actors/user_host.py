@@ -1,0 +1,430 @@
+"""Hosts people: their positions, what they see near, their streams and their crossings of fences."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import Any
+
+import asyncpg
+import msgspec
+from redis.exceptions import RedisError
+
+from actors import messages as wire
+from actors import user
+from actors.activation import Activation, Stage, Waiting
+from actors.effects import NOBODY, Asker, Refuse
+from actors.fence import Fence, FenceBook
+from actors.host import Hosting
+from actors.placement import slot_of
+from actors.protocol import RECOVERY_LIMIT, EngineError, ErrorCode
+from actors.region import PLACE_TTL_MS
+from actors.stream import WINDOW, Publication, Stream
+from actors.user import Moved, ToRegion, UserState
+from geo.crossings import Crossing, Standing
+from geo.fixes import Fix
+from geo.privacy import Audience, Shown
+from geo.proximity import LIMIT_MAX
+from storage import fences as fence_table
+from storage import positions, streams
+from storage.ids import is_id, new_id
+from storage.messages import FENCED
+from storage.positions import Place
+
+log = logging.getLogger("hereabouts.user")
+
+_RETRY_S = 0.2
+_RESTORED_AT_ONCE = 200
+
+
+class UserHost:
+    """People of one shard, and the fences that all of them are measured against."""
+
+    def __init__(self, shard: Hosting) -> None:
+        self._shard = shard
+        self.fence_book = FenceKeeper(shard, self)
+        self._moved: list[tuple[Activation, Fix, bool]] = []
+        self._unsaved: dict[tuple[int, str], Place] = {}
+        self._saving = False
+
+    # -- life ---------------------------------------------------------------------------------------
+
+    async def load(self, activation: Activation) -> UserState | None:
+        if not is_id(activation.key):
+            return None
+        async with self._shard.pool.acquire() as connection:
+            record = await streams.load_user(connection, activation.key)
+        if record is None:
+            return None
+        state = UserState(activation.key, record, visits=dict(record.visits), located=bool(record.visits))
+        for fence, (_, entered_at_ms) in record.open_visits.items():
+            state.fences[fence] = Standing(seen=True, entered_at_ms=entered_at_ms)
+        place = self._unsaved.get((activation.slot, activation.key))
+        if place is None:
+            try:
+                place = await positions.load(self._shard.valkey, activation.slot, activation.key)
+            except (RedisError, OSError, TimeoutError) as error:
+                log.warning("no snapshot of a position: %s", type(error).__name__)
+        if place is not None:
+            state.last = Fix(place.lat, place.lon, place.acc_m, place.t_ms, place.seq)
+            state.shown = Shown(place.cell, place.outside_since_ms) if place.cell else None  # type: ignore[arg-type]
+            state.located = True
+        return state
+
+    def activated(self, activation: Activation) -> None:
+        self._run(activation, user.placed(activation.state, self._shard.now_ms()))
+        self._close_removed(activation)
+
+    async def restore(self) -> None:
+        """After a start: activates those whose place is fresh, so that regions know them again (ACT-9)."""
+        shard = self._shard
+        mine = [s for s, owner in enumerate(shard.router.view.owners) if owner == shard.config.shard]
+        try:
+            people = await positions.load_slots(shard.valkey, mine, shard.now_ms() - PLACE_TTL_MS)
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("no snapshot of positions: %s", type(error).__name__)
+            return
+        for start in range(0, len(people), _RESTORED_AT_ONCE):
+            for person in people[start : start + _RESTORED_AT_ONCE]:
+                nothing = wire.Unsubscribe(0, f"me@{person}", person, "")
+                shard.deliver(nothing, NOBODY, "")
+            await asyncio.sleep(0.05)
+
+    def gateway_lost(self, activation: Activation, gateway: str) -> None:
+        self._run(activation, user.gateway_lost(activation.state, gateway))
+
+    def is_idle(self, activation: Activation) -> bool:
+        return bool(activation.state.is_idle) and not activation.crossings
+
+    def expire(self, activation: Activation, now_ms: int) -> None:
+        state: UserState = activation.state
+        if state.announced and state.last is not None and now_ms - state.last.t_ms > PLACE_TTL_MS:
+            leaving = [ToRegion(wire.RegionLeave(0, region, state.user)) for region in state.announced]
+            state.announced = {}
+            self._run(activation, list(leaving))
+
+    def regions_moved(self, slots: set[int]) -> None:
+        """These slots begin anew somewhere: their regions are told again who is in reach."""
+        now_ms = self._shard.now_ms()
+        for activation in list(self._shard.activations.values()):
+            if activation.kind != "user" or activation.stage is not Stage.ACTIVE:
+                continue
+            state: UserState = activation.state
+            known = state.announced.keys() | {state.watching[0]} - {""}
+            lost = {region for region in known if slot_of("region", region) in slots}
+            if lost:
+                self._run(activation, user.announce_again(state, lost, now_ms))
+
+    # -- turns --------------------------------------------------------------------------------------
+
+    def handle(self, activation: Activation, waiting: Waiting) -> Awaitable[None] | None:
+        message = waiting.message
+        if isinstance(message, wire.Refresh):
+            return self._refresh(activation, waiting.asker)
+        if isinstance(message, wire.NearQuery):
+            return self._look(activation, message, waiting.asker)
+        if isinstance(message, wire.Subscribe | wire.History):
+            if message.user != activation.key:
+                # Another person's own channel looks like one that is not there.
+                self._run(
+                    activation, [Refuse(waiting.asker, ErrorCode.DENIED, "no such channel, or not yours")]
+                )
+                return None
+            name = message.ch.partition("@")[0]
+            if name in streams.STREAMS:
+                return self._with_stream(activation, name, waiting)
+            if name == "near" and isinstance(message, wire.Subscribe) and message.shadow is None:
+                return self._near(activation, waiting)
+        self._step(activation, waiting)
+        return None
+
+    def _step(self, activation: Activation, waiting: Waiting) -> None:
+        effects = user.step(
+            activation.state, waiting.message, waiting.asker, waiting.gateway, self._shard.now_ms(), new_id
+        )
+        self._run(activation, effects)
+
+    def _run(self, activation: Activation, effects: list[Any]) -> None:
+        for effect in self._shard.run(effects):
+            if isinstance(effect, ToRegion):
+                self._to_region(activation, effect)
+            else:
+                assert isinstance(effect, Moved)
+                self._moves(activation, effect)
+
+    def _to_region(self, activation: Activation, effect: ToRegion) -> None:
+        message, router = effect.message, self._shard.router
+        if not isinstance(message, wire.RegionWatch) or message.radius_m <= 0:
+            router.cast("region", message.region, message)
+            return
+
+        def told(rows: Any, error: EngineError | None) -> None:
+            if error is None and activation.stage is not Stage.GONE:
+                found = msgspec.convert(rows, list[wire.CandidateRow])
+                candidates = wire.RegionCandidates(0, activation.key, message.region, found)
+                self._shard.deliver(candidates, NOBODY, "")
+
+        router.call("region", message.region, message, told)
+
+    async def _near(self, activation: Activation, waiting: Waiting) -> None:
+        """A subscription of `near` starts from what the region knows now, so its first page is complete."""
+        state: UserState = activation.state
+        message = waiting.message
+        assert isinstance(message, wire.Subscribe)
+        try:
+            radius_m, _ = user.near_filter(message.filter)
+            state.rows = await self._rows(user.wanted_watch(state, radius_m))
+        except (EngineError, ValueError):
+            pass  # a bad filter is answered by the step; a region that is away comes with deltas
+        self._step(activation, waiting)
+
+    async def _rows(self, watch: wire.RegionWatch | None) -> list[wire.CandidateRow]:
+        if watch is None:
+            return []
+        async with asyncio.timeout(2):
+            rows = await self._shard.router.request("region", watch.region, watch)
+        return msgspec.convert(rows, list[wire.CandidateRow])
+
+    async def _look(self, activation: Activation, message: wire.NearQuery, asker: Asker) -> None:
+        state: UserState = activation.state
+        watch = user.wanted_watch(state)
+        rows: list[wire.CandidateRow] = []
+        if watch is not None:
+            watch.radius_m, watch.keep = message.radius_m, False
+            rows = await self._rows(watch)
+        shown = user.visible_rows(state, rows, message.radius_m, Audience.EVERYONE)
+        asker.answer({"items": list(shown.values())[: min(message.limit, LIMIT_MAX)]})
+
+    # -- streams ------------------------------------------------------------------------------------
+
+    async def _with_stream(self, activation: Activation, name: str, waiting: Waiting) -> None:
+        state: UserState = activation.state
+        message = waiting.message
+        if name not in state.streams:
+            async with self._shard.pool.acquire() as connection:
+                epoch, top = await streams.head(connection, state.user, name)
+                newest = await streams.events(
+                    connection, state.user, name, after=0, before=top + 1, limit=WINDOW, newest_first=True
+                )
+            stream = Stream(epoch, top)
+            stream.window.extend(_publication(event) for event in reversed(newest))
+            state.streams[name] = stream
+        if not isinstance(message, wire.History):
+            self._step(activation, waiting)
+            return
+        stream = state.streams[name]
+        if message.epoch and message.epoch != stream.epoch:
+            raise EngineError(ErrorCode.UNRECOVERABLE, "the stream has another epoch")
+        waiting.asker.answer(user.held_page(state, name, message) or await self._page(state, name, message))
+
+    async def _page(self, state: UserState, name: str, message: wire.History) -> dict[str, Any]:
+        stream, limit = state.streams[name], max(0, min(message.limit, RECOVERY_LIMIT))
+        before, after = stream.top + 1, max(message.offset, 0)
+        if message.reverse:
+            before, after = (message.offset if message.offset >= 0 else before), 0
+        async with self._shard.pool.acquire() as connection:
+            found = await streams.events(
+                connection,
+                state.user,
+                name,
+                after=after,
+                before=before,
+                limit=limit + 1,
+                newest_first=message.reverse,
+            )
+        pubs = [_publication(event).seen_by(state.user) for event in found[:limit]]
+        return {"pubs": pubs, "epoch": stream.epoch, "offset": stream.top, "more": len(found) > limit > 0}
+
+    async def _tail(self, activation: Activation) -> None:
+        """Reads what was appended to the streams since, and pushes it."""
+        state: UserState = activation.state
+        for name, stream in list(state.streams.items()):
+            while True:
+                async with self._shard.pool.acquire() as connection:
+                    new = await streams.events(
+                        connection,
+                        state.user,
+                        name,
+                        after=stream.top,
+                        before=2**53,
+                        limit=RECOVERY_LIMIT,
+                        newest_first=False,
+                    )
+                self._run(activation, list(user.heard(state, name, [_publication(event) for event in new])))
+                if len(new) < RECOVERY_LIMIT:
+                    break
+
+    async def _refresh(self, activation: Activation, asker: Asker) -> None:
+        state: UserState = activation.state
+        async with self._shard.pool.acquire() as connection:
+            record = await streams.load_user(connection, state.user)
+        if record is None:
+            self._run(activation, [ToRegion(wire.RegionLeave(0, r, state.user)) for r in state.announced])
+            asker.answer({})
+            self._shard.deactivate(activation)
+            return
+        state.record = record
+        await self._tail(activation)
+        self._run(activation, [*user.placed(state, self._shard.now_ms()), *user.reviewed(state)])
+        asker.answer({})
+
+    # -- positions ----------------------------------------------------------------------------------
+
+    def _moves(self, activation: Activation, moved: Moved) -> None:
+        state: UserState = activation.state
+        for fix in moved.fixes:
+            self._moved.append((activation, fix, not state.located))
+            state.located = True
+        self._shard.tick_soon()
+
+    def tick(self, now_ms: int) -> None:  # noqa: ARG002 - fixes carry their own time
+        moved, self._moved = self._moved, []
+        if not moved:
+            return
+        book = self.fence_book.book
+        for (activation, fix, first), held in zip(
+            moved, book.holding([fix for _, fix, _ in moved]), strict=True
+        ):
+            state: UserState = activation.state
+            if held or state.fences:
+                for fence, crossing in book.cross(state.fences, fix, held, first=first):
+                    self._crossed(activation, fence.fence, fence, crossing)
+            shown = state.shown
+            self._unsaved[activation.slot, state.user] = Place(
+                fix.lat,
+                fix.lon,
+                fix.acc_m,
+                fix.t_ms,
+                fix.seq,
+                shown.cell if shown else "",
+                shown.outside_since_ms if shown else None,
+            )
+        if not self._saving:
+            self._saving = True
+            self._shard.spawn(self._save())
+
+    async def _save(self) -> None:
+        """Writes the snapshot; what Valkey does not take now is kept for its return."""
+        try:
+            while self._unsaved:
+                batch, self._unsaved = self._unsaved, {}
+                try:
+                    await positions.save(self._shard.valkey, batch)
+                except (RedisError, OSError, TimeoutError) as error:
+                    log.warning("the snapshot waits: %s", type(error).__name__)
+                    self._unsaved = batch | self._unsaved
+                    await asyncio.sleep(_RETRY_S * 5)
+        finally:
+            self._saving = False
+
+    # -- crossings ----------------------------------------------------------------------------------
+
+    def _close_removed(self, activation: Activation) -> None:
+        for fence, crossing in self.fence_book.book.closed(activation.state.fences, self._shard.now_ms()):
+            self._crossed(activation, fence, None, crossing)
+
+    def fences_changed(self) -> None:
+        """The book is new: who was inside a fence that is gone, left it (GEO-17)."""
+        for activation in list(self._shard.activations.values()):
+            if activation.kind == "user" and activation.stage is Stage.ACTIVE:
+                self._close_removed(activation)
+
+    def _crossed(
+        self, activation: Activation, fence_id: str, fence: Fence | None, crossing: Crossing
+    ) -> None:
+        state: UserState = activation.state
+        if crossing.event != "exit":
+            state.visits[fence_id] = state.visits.get(fence_id, 0) + 1
+        visit = state.visits.get(fence_id, 0)
+        body = {"fence": fence_id, **msgspec.to_builtins(crossing), "v": 1}
+        room = fence.room if fence is not None and fence_id in state.record.auto_join else ""
+        row = streams.CrossingRow(
+            state.user,
+            fence_id,
+            visit,
+            str(crossing.event),
+            crossing.at_ms,
+            msgspec.json.encode(body).decode(),
+            new_id(),
+            room,
+        )
+        activation.crossings.append(row)
+        if len(activation.crossings) == 1:
+            self._shard.spawn(self._record(activation))
+
+    async def _record(self, activation: Activation) -> None:
+        """Stores a person's crossings one after the other, each until it is stored."""
+        while activation.crossings and activation.stage is not Stage.GONE:
+            row: streams.CrossingRow = activation.crossings[0]
+            try:
+                await self._record_one(activation, row)
+            except asyncpg.PostgresError as error:
+                if error.sqlstate == FENCED:
+                    # Another activation decides for this person now, from what is stored.
+                    self._shard.deactivate(activation)
+                    return
+                log.warning("a crossing waits: %s", type(error).__name__)
+                await asyncio.sleep(_RETRY_S)
+            except (OSError, TimeoutError, asyncpg.InterfaceError, EngineError) as error:
+                log.warning("a crossing waits: %s", type(error).__name__)
+                await asyncio.sleep(_RETRY_S)
+            else:
+                activation.crossings.popleft()
+                if activation.state.streams:
+                    await self._tail_soon(activation)
+
+    async def _tail_soon(self, activation: Activation) -> None:
+        """Pushes what was stored, as a turn of its own: turns never overlap."""
+        done = asyncio.get_running_loop().create_future()
+
+        def answered(_: Any, __: EngineError | None) -> None:
+            if not done.done():
+                done.set_result(None)
+
+        self._shard.router.call("user", activation.key, wire.Refresh(0, "user", activation.key), answered)
+        await done
+
+    async def _record_one(self, activation: Activation, row: streams.CrossingRow) -> None:
+        epoch = self._shard.router.epoch_of(activation.slot)
+        if row.room:
+            crossing = wire.Crossing(
+                0,
+                row.room,
+                row.user,
+                activation.slot,
+                epoch,
+                row.fence,
+                row.visit,
+                row.event,
+                row.body.encode(),
+                row.at_ms,
+                moves_membership=True,
+            )
+            try:
+                await self._shard.router.request("room", row.room, crossing)
+            except EngineError as error:
+                if error.code != ErrorCode.DENIED:
+                    raise
+            else:
+                return
+        async with self._shard.pool.acquire() as connection:
+            await streams.record_crossing(connection, [(activation.slot, epoch)], row)
+
+
+class FenceKeeper:
+    """Keeps the newest book of fences."""
+
+    def __init__(self, shard: Hosting, users: UserHost) -> None:
+        self._shard = shard
+        self._users = users
+        self.book = FenceBook()
+
+    async def reload(self) -> None:
+        """Reads all live fences; ends visits to those that are gone."""
+        async with self._shard.pool.acquire() as connection:
+            rows = await fence_table.live_fences(connection)
+        self.book = FenceBook.of(rows)
+        self._users.fences_changed()
+
+
+def _publication(event: streams.UserEvent) -> Publication:
+    return Publication(event.offset, event.at_ms, event.id, "", "", event.body.encode())
