@@ -128,6 +128,8 @@ class Directory:
     async def stop(self) -> None:
         """Stops listening and lets the database go."""
         self._server.close()
+        for link in list(self._peers):
+            link.abort()
         self._worker.cancel()
         with suppress(asyncio.CancelledError):
             await self._worker

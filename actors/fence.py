@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from geo.crossings import NEVER_SEEN, OUTSIDE, Crossing, Rules, Standing, close, observe, rules_of, step
+from geo.crossings import Crossing, Rules, Standing, close, rules_of
 from geo.fences import FenceIndex
 from geo.fixes import Fix
 from geo.geojson import ShapeError, parse_shape
@@ -38,6 +38,7 @@ class FenceBook:
     """The fences of one version of the table."""
 
     fences: dict[str, Fence] = field(default_factory=dict)
+    rules: dict[str, Rules] = field(default_factory=dict)
     index: FenceIndex = field(default_factory=lambda: FenceIndex([]))
 
     @classmethod
@@ -50,9 +51,10 @@ class FenceBook:
             except ShapeError as error:
                 log.warning("fence %s is left out: %s", row.fence, error)
                 continue
-            rules = rules_of(shape, row.confirm_fixes, row.dwell_s)
-            fences[row.fence] = Fence(row.fence, shape, rules, row.room or "")
-        return cls(fences, FenceIndex((f.fence, f.shape) for f in fences.values()))
+            judged = rules_of(shape, row.confirm_fixes, row.dwell_s)
+            fences[row.fence] = Fence(row.fence, shape, judged, row.room or "")
+        rules = {f.fence: f.rules for f in fences.values()}
+        return cls(fences, rules, FenceIndex((f.fence, f.shape) for f in fences.values()))
 
     def holding(self, fixes: Sequence[Fix]) -> list[set[str]]:
         """For each fix the fences that hold it, in one batch."""
@@ -65,29 +67,6 @@ class FenceBook:
         for position, fence in zip(positions.tolist(), fences.tolist(), strict=True):
             held[position].add(self.index.ids[fence])
         return held
-
-    def cross(
-        self, standings: dict[str, Standing], fix: Fix, held: set[str], *, first: bool
-    ) -> list[tuple[Fence, Crossing]]:
-        """Moves a person's standings by one fix; the crossings that this completes.
-
-        `first`: no fix of this person counted before, so inside is where they began.
-        """
-        crossings = []
-        for fence_id in held | standings.keys():
-            fence = self.fences.get(fence_id)
-            if fence is None:
-                continue
-            seen = observe(fence.shape, fix, inside=fence_id in held)
-            before = standings.get(fence_id, NEVER_SEEN if first else OUTSIDE)
-            after, crossing = step(before, seen, fence.rules)
-            if after.is_idle:
-                standings.pop(fence_id, None)
-            else:
-                standings[fence_id] = after
-            if crossing is not None:
-                crossings.append((fence, crossing))
-        return crossings
 
     def closed(self, standings: dict[str, Standing], at_ms: int) -> list[tuple[str, Crossing]]:
         """Ends the visits to fences that are gone: one exit each (GEO-17)."""

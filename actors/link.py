@@ -9,8 +9,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -95,8 +94,7 @@ class Link(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
         self._transport.set_write_buffer_limits(high=8 * 1024 * 1024)
         self._endpoint.link_opened(self)
 
@@ -152,7 +150,7 @@ async def listen(address: str, endpoint: Endpoint) -> asyncio.AbstractServer:
     """Accepts links at `address`. A socket file left by a dead process is replaced."""
     path = _path_of(address)
     with suppress(FileNotFoundError):
-        Path(path).unlink()
+        os.unlink(path)  # noqa: PTH108 - one system call, before anybody is served
     server = await asyncio.get_running_loop().create_unix_server(lambda: Link(endpoint), path)
     os.chmod(path, 0o600)  # noqa: PTH101 - the mode must hold before the first peer connects
     return server

@@ -92,7 +92,7 @@ class Position(_Message, tag=5):
 
 
 class History(_Message, tag=6):
-    """A page of a stream. `offset` −1: from the newest end. Replied {"pubs","epoch","offset","more"}."""
+    """A page of a stream. `offset` -1: from the newest end. Replied {"pubs","epoch","offset","more"}."""
 
     rid: int
     ch: str
@@ -260,7 +260,7 @@ class PushEphemeral(_Message, tag=51):
 
 class PushMap(_Message, tag=52):
     """A map delta: `k` is the JSON list of rows [key, "+"|"~"|"-", data, version]; `shadow` the same as
-    key → version (−1: removed) so that the gateway can hand the view to a new activation.
+    key → version (-1: removed) so that the gateway can hand the view to a new activation.
     """
 
     ch: str

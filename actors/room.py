@@ -83,7 +83,9 @@ class RoomState:
         return not self.subscribers and not self.watchers and not self.presence.by_conn
 
 
-def step(state: RoomState, message: wire.Request, asker: Asker, gateway: str, now_ms: int) -> list[Effect]:
+def step(  # noqa: PLR0911 - one line per kind of message
+    state: RoomState, message: wire.Request, asker: Asker, gateway: str, now_ms: int
+) -> list[Effect]:
     """One message to the room. `gateway` is the peer that sent it."""
     user = getattr(message, "user", "")
     if isinstance(message, wire.Unsubscribe):

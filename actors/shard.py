@@ -98,6 +98,8 @@ class Shard:
     async def stop(self) -> None:
         """Lets everything go; durable state is in the stores."""
         self._server.close()
+        for link in list(self._peers):
+            link.abort()
         for task in list(self._tasks):
             task.cancel()
         await self.router.stop()

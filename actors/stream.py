@@ -84,7 +84,7 @@ class Stream:
     ) -> dict[str, Any]:
         """The stream part of a `sub` result (RT-2): recovery is whole or it is nothing.
 
-        `epoch` and `offset` are the client's position (empty and −1: none); `hidden` are the users whose
+        `epoch` and `offset` are the client's position (empty and -1: none); `hidden` are the users whose
         publications this viewer may not see.
         """
         recovering = epoch != "" and offset >= 0

@@ -92,7 +92,7 @@ class UserState:
         return not self.views and not any(self.listeners.values()) and not self.announced
 
 
-def step(  # noqa: PLR0911 - one line per kind of message
+def step(  # noqa: PLR0911, PLR0917 - one line per kind of message
     state: UserState,
     message: wire.Request,
     asker: Asker,
@@ -181,9 +181,9 @@ def placed(state: UserState, now_ms: int) -> list[UserEffect]:
     state.announced_at_ms = now_ms
     state.region = region_of(place.lat, place.lon)
     regions = regions_within(place.lat, place.lon, RADIUS_MAX_M) if visible else set()
-    effects: list[UserEffect] = []
-    for region in state.announced.keys() - regions:
-        effects.append(ToRegion(wire.RegionLeave(0, region, state.user)))
+    effects: list[UserEffect] = [
+        ToRegion(wire.RegionLeave(0, region, state.user)) for region in state.announced.keys() - regions
+    ]
     for region in regions:
         enter = wire.RegionEnter(
             0, region, state.user, place.cell, place.lat, place.lon, audience, precision, state.last.t_ms

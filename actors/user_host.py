@@ -20,7 +20,7 @@ from actors.protocol import RECOVERY_LIMIT, EngineError, ErrorCode
 from actors.region import PLACE_TTL_MS
 from actors.stream import WINDOW, Publication, Stream
 from actors.user import Moved, ToRegion, UserState
-from geo.crossings import Crossing, Standing
+from geo.crossings import Crossing, Standing, follow
 from geo.fixes import Fix
 from geo.privacy import Audience, Shown
 from geo.proximity import LIMIT_MAX
@@ -286,8 +286,11 @@ class UserHost:
         ):
             state: UserState = activation.state
             if held or state.fences:
-                for fence, crossing in book.cross(state.fences, fix, held, first=first):
-                    self._crossed(activation, fence.fence, fence, crossing)
+                state.fences, crossings = follow(
+                    state.fences, fix, held, book.index, book.rules, first_ever=first
+                )
+                for fence_id, crossing in crossings:
+                    self._crossed(activation, fence_id, book.fences.get(fence_id), crossing)
             shown = state.shown
             self._unsaved[activation.slot, state.user] = Place(
                 fix.lat,

@@ -1,0 +1,120 @@
+"""A small engine in one process: Directory and shards over real links, real Postgres and Valkey."""
+
+import asyncio
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors import messages as wire
+from actors.directory import Directory, DirectoryConfig
+from actors.router import Router, RouterConfig
+from actors.shard import Shard, ShardConfig
+from cluster.embedded.binaries import valkey_program
+from storage.ids import new_id
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    """A real Valkey for the run."""
+    place = Path(tempfile.mkdtemp(prefix="hb-test-vk-"))
+    socket_path = place / "valkey.sock"
+    server = subprocess.Popen(
+        [valkey_program(None), "--port", "0", "--unixsocket", socket_path, "--dir", place, "--save", ""],
+        stdout=subprocess.DEVNULL,
+    )
+    while not socket_path.exists():
+        assert server.poll() is None
+        os.sched_yield()
+    yield f"unix://{socket_path}"
+    server.terminate()
+    server.wait(10)
+    shutil.rmtree(place)
+
+
+@dataclass
+class SmallEngine:
+    """Two shards, a Directory and a gateway's router; `pushes` is what the gateway was sent."""
+
+    run_dir: str
+    database_url: str
+    valkey_url: str
+    pool: Any
+    directory: Directory
+    shards: dict[int, Shard]
+    router: Router
+    pushes: list[Any] = field(default_factory=list)
+
+    async def person(self, audience: str = "everyone") -> str:
+        user = new_id()
+        await self.pool.execute(
+            "INSERT INTO users (id, handle, birth_date, visibility_audience) VALUES ($1, $2, $3, $4)",
+            user, f"u{user[-12:]}", date(1990, 1, 1), audience,
+        )  # fmt: skip
+        return user
+
+    async def room(self, *members: str, durability: str = "durable") -> str:
+        room = new_id()
+        await self.pool.execute(
+            "INSERT INTO rooms (id, name, kind, durability, owner_id, epoch)"
+            " VALUES ($1, 'r', 'group', $2, $3, $4)",
+            room, durability, members[0], secrets.token_hex(8),
+        )  # fmt: skip
+        for member in members:
+            await self.pool.execute(
+                "INSERT INTO room_members (room_id, user_id) VALUES ($1, $2)", room, member
+            )
+        return room
+
+    async def subscribe(self, ch: str, user: str, conn: str | None = None, **given: Any) -> dict[str, Any]:
+        mode = "map" if ch.startswith(("near", "presence")) else "stream"
+        message = wire.Subscribe(0, ch, user, conn or new_id(), "phone", 1, mode=mode)
+        for name, value in given.items():
+            setattr(message, name, value)
+        return await self.ask(message)
+
+    async def publish(self, room: str, user: str, text: str, cid: str = "", ack: str = "durable") -> Any:
+        d = b'{"text":"%s"}' % text.encode()
+        return await self.ask(wire.Publish(0, f"room:{room}", user, "c", d, cid, ack))
+
+    async def ask(self, message: Any) -> Any:
+        from actors.shard import addressee  # noqa: PLC0415
+
+        return await self.router.request(*addressee(message), message)
+
+    async def start_shard(self, number: int) -> None:
+        shard = Shard(ShardConfig(self.run_dir, self.database_url, self.valkey_url, number))
+        await shard.start()
+        self.shards[number] = shard
+
+    async def until(self, fact: Any, timeout_s: float = 10.0) -> None:
+        async with asyncio.timeout(timeout_s):
+            while not fact():
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def small(database_url: str, pool: Any, valkey_url: str) -> AsyncIterator[SmallEngine]:
+    run_dir = tempfile.mkdtemp(prefix="hb-run-")
+    directory = Directory(DirectoryConfig(run_dir, database_url, 2))
+    await directory.start()
+    router = Router(RouterConfig(run_dir, "gateway", "g1", "ws://test"))
+    engine = SmallEngine(run_dir, database_url, valkey_url, pool, directory, {}, router)
+    router.on_push = engine.pushes.append
+    await engine.start_shard(0)
+    await engine.start_shard(1)
+    await router.start()
+    yield engine
+    await router.stop()
+    for shard in engine.shards.values():
+        await shard.stop()
+    await directory.stop()
+    shutil.rmtree(run_dir)
