@@ -10,12 +10,12 @@ import sys
 from typing import Any
 
 import ray
-from actors.shard import ShardActor, ShardConfig
 from ray import serve
 from serve_app.app import ApiConfig, build_api
 from serve_app.gateway import GatewayConfig, build_gateway
 
 from actors.directory import DirectoryActor, DirectoryConfig
+from actors.shard import ShardActor, ShardConfig
 from cluster.ray_head import NAMESPACE
 
 # Detached: they outlive this process. No retries of calls: idempotency is ours (architecture.md, §8).
@@ -71,7 +71,12 @@ def main() -> None:
     if not line:
         return  # the supervisor gave up
     plan: dict[str, Any] = json.loads(line)
-    ray.init(address=plan["ray_address"], namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
+    ray.init(
+        address=plan["ray_address"],
+        namespace=NAMESPACE,
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+    )
     start_actors(plan)
     print("Directory and shards run", flush=True)
     start_applications(plan)

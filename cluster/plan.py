@@ -15,7 +15,7 @@ def deployment_plan(
     settings: Settings, place: Layout, ports: RayPorts, database_url: str, redis_url: str
 ) -> dict[str, Any]:
     run_dir = str(place.run)
-    secret_key = settings.secret_key or layout.secret(place.data / "secrets" / "engine.key")
+    secret_key = settings.secret_key or development_key(place)
     return {
         "ray_address": ports.address,
         "http": {"host": settings.bind, "port": settings.port},
@@ -54,3 +54,8 @@ def deployment_plan(
             "version": version("hereabouts"),
         },
     }
+
+
+def development_key(place: Layout) -> str:
+    """The secret key of a development engine, made on first use; production is given one."""
+    return layout.secret(place.data / "secrets" / "engine.key")

@@ -78,6 +78,8 @@ def environment(layout: Layout, ports: RayPorts, inherited: Mapping[str, str]) -
         "RAY_AUTH_TOKEN_PATH": str(layout.ray_token),
         # Without it `ray start` rewrites 127.0.0.1 to the machine's own address.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # What runtime_env's worker_process_setup_hook amounts to, for every worker, without the agent.
+        "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "cluster.worker.keep_to_loopback",
         "RAY_START_HOOK": "cluster.ray_head.without_client_server",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
@@ -85,8 +87,6 @@ def environment(layout: Layout, ports: RayPorts, inherited: Mapping[str, str]) -
         "RAY_prestart_worker_first_driver": "0",
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        # Else each replica opens a gRPC port on every address.
-        "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(run / "haproxy"),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(run / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(run / "haproxy.sock"),
@@ -100,7 +100,7 @@ def environment(layout: Layout, ports: RayPorts, inherited: Mapping[str, str]) -
 
 
 def front_connections() -> int:
-    """How many connections HAProxy may hold: it needs two descriptors for each, and somewhat above 4,000 more."""
+    """How many connections HAProxy may hold: each needs two descriptors, and it some 4,000 more."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if limit == resource.RLIM_INFINITY:
         return MOST_FRONT_CONNECTIONS

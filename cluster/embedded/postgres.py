@@ -5,7 +5,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -75,7 +74,7 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        return f"postgresql://{ROLE}:{quote(self._password)}@127.0.0.1:{self.port}/{DATABASE}"
+        return url_of(self._password, self.port)
 
     async def start(self) -> Child:
         if not self._data.exists():
@@ -194,7 +193,11 @@ def _holder(lock: Path) -> int | None:
         return 0
 
 
-def version(programs: Path) -> str:
-    return subprocess.run(
-        [str(programs / "postgres"), "--version"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+def url_of(password: str, port: int) -> str:
+    return f"postgresql://{ROLE}:{quote(password)}@127.0.0.1:{port}/{DATABASE}"
+
+
+def stored_url(data: Path) -> str:
+    """The URL of the embedded server of a data folder. Raises FileNotFoundError if there never was one."""
+    password = (data / "secrets" / "postgres.password").read_text(encoding="ascii").strip()
+    return url_of(password, int((data / "postgres" / "port").read_text(encoding="ascii")))

@@ -1,0 +1,102 @@
+"""`hereabouts status`: what runs, what it costs, which shard holds how much."""
+
+import asyncio
+import os
+import time
+from typing import Any
+
+from cluster import engine, processes
+from cluster.errors import OperatorError
+from cluster.layout import Layout
+
+CPU_WINDOW_S = 0.5
+ASK_TIMEOUT_S = 5.0
+
+
+async def collect(place: Layout) -> dict[str, Any]:
+    """The status of the engine of a data folder. Raises OperatorError if none runs."""
+    state = engine.read(place.state) if place.data.is_dir() else None
+    if state is None or not processes.is_alive(state.supervisor):
+        raise OperatorError(f"no engine runs on {place.data}", "start one with `hereabouts up`")
+    directory, rows = await asyncio.gather(_ask_directory(state.run_dir), _processes(state))
+    return {
+        "ready": state.ready_at is not None and "error" not in directory,
+        "url": state.url,
+        "gateway_url": state.gateway_url,
+        "mode": state.mode,
+        "privacy_k": state.privacy_k,
+        "data": str(place.data),
+        "run_dir": state.run_dir,
+        "started_at": state.started_at,
+        "ready_at": state.ready_at,
+        "ray": {
+            "address": state.ray_address,
+            "dashboard_url": state.ray_dashboard_url,
+            "token_path": state.ray_token_path,
+        },
+        "ports": state.ports,
+        "directory": directory,
+        "processes": rows,
+        "pss_mib": round(sum(row["pss_mib"] for row in rows if row["pss_mib"] is not None), 1),
+        "cpu_percent": round(sum(row["cpu_percent"] for row in rows), 1),
+    }
+
+
+async def _ask_directory(run_dir: str) -> dict[str, Any]:
+    from actors.errors import EngineError  # noqa: PLC0415 (the rest of the status needs neither)
+
+    from actors.router import fetch_status  # noqa: PLC0415
+
+    try:
+        async with asyncio.timeout(ASK_TIMEOUT_S):
+            answer: dict[str, Any] = await fetch_status(run_dir)
+    except (OSError, TimeoutError, EngineError) as wrong:
+        return {"error": f"the directory does not answer: {wrong or type(wrong).__name__}"}
+    return answer
+
+
+async def _processes(state: engine.EngineState) -> list[dict[str, Any]]:
+    identities = [state.supervisor, *processes.descendants([state.supervisor.pid])]
+    before = {each: processes.read_stat(each.pid) for each in identities}
+    begin = time.monotonic()
+    await asyncio.sleep(CPU_WINDOW_S)
+    ticks_per_s = os.sysconf("SC_CLK_TCK")
+    rows = []
+    for each, first in before.items():
+        last = processes.read_stat(each.pid)
+        if first is None or last is None or last.started_ticks != each.started_ticks:
+            continue
+        pss_kib = processes.pss_kib(each.pid)
+        spent_s = (last.cpu_ticks - first.cpu_ticks) / ticks_per_s
+        rows.append(
+            {
+                "pid": each.pid,
+                "title": processes.title(each.pid),
+                "pss_mib": None if pss_kib is None else round(pss_kib / 1024, 1),
+                "cpu_percent": round(100 * spent_s / (time.monotonic() - begin), 1),
+                "cpu_s": round(last.cpu_ticks / ticks_per_s, 2),
+            }
+        )
+    return rows
+
+
+def render(status: dict[str, Any]) -> str:
+    """The same for people."""
+    lines = [
+        f"{'ready' if status['ready'] else 'NOT READY'}  {status['url']}  {status['gateway_url']}",
+        f"mode {status['mode']}, privacy k {status['privacy_k']}, since {status['started_at']}",
+        f"data {status['data']}",
+        f"Ray {status['ray']['address']}, token in {status['ray']['token_path']}",
+        "",
+    ]
+    directory = status["directory"]
+    if "error" in directory:
+        lines.append(directory["error"])
+    for number, shard in directory.get("shards", {}).items():
+        lines.append(f"shard {number}: " + ", ".join(f"{name} {value}" for name, value in shard.items()))
+    lines += ["", f"{'pid':>8} {'MiB':>8} {'CPU %':>6}  title"]
+    for row in status["processes"]:
+        memory = "?" if row["pss_mib"] is None else f"{row['pss_mib']:.1f}"
+        lines.append(f"{row['pid']:>8} {memory:>8} {row['cpu_percent']:>6.1f}  {row['title'][:90]}")
+    lines.append(f"{'total':>8} {status['pss_mib']:>8.1f} {status['cpu_percent']:>6.1f}")
+    return "\n".join(lines)
