@@ -114,10 +114,11 @@ async def update_visibility(connection: Any, user: UserId, *, audience: str, pre
     )
 
 
-async def active_users(connection: Any, users: Sequence[str]) -> dict[UserId, str]:
-    """Those of `users` who exist and take part, with who may add them to a room."""
+async def living_users(connection: Any, users: Sequence[str]) -> dict[UserId, str]:
+    """Those of `users` who take part or pause, with who may add them to a room."""
     rows = await connection.fetch(
-        "SELECT id::text, who_can_add_me FROM users WHERE id = ANY($1::uuid[]) AND status = 'active'",
+        "SELECT id::text, who_can_add_me FROM users WHERE id = ANY($1::uuid[]) "
+        "AND status IN ('active', 'paused')",
         list(users),
     )
     return {UserId(row["id"]): row["who_can_add_me"] for row in rows}

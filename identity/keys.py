@@ -1,0 +1,111 @@
+"""The keys that sign access tokens: made on first use, kept sealed in Postgres, agreed on by all replicas."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_der_private_key,
+)
+from jwt.algorithms import ECAlgorithm
+
+from identity.secrets import derive
+from identity.tokens import ALGORITHM, Claims, SigningKey, TokenVerifier, UnknownKey
+from storage import keys as rows
+from storage.ids import new_id
+
+RELOAD_S = 3.0
+"""An unknown kid makes the verifier read the keys anew, at most this often."""
+
+_NONCE_BYTES = 12
+
+
+class SealBrokenError(Exception):
+    """The stored signing key was sealed under another secret key."""
+
+
+def _seal(sealing_key: bytes, kid: str, private_key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Nonce and AES-256-GCM ciphertext; the table and the kid are authenticated with it (PRIV-4)."""
+    plain = private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    nonce = os.urandom(_NONCE_BYTES)
+    return nonce + AESGCM(sealing_key).encrypt(nonce, plain, f"signing_keys|{kid}".encode())
+
+
+def _open(sealing_key: bytes, row: rows.SigningKeyRow) -> SigningKey:
+    nonce, sealed = row.private_key_sealed[:_NONCE_BYTES], row.private_key_sealed[_NONCE_BYTES:]
+    try:
+        plain = AESGCM(sealing_key).decrypt(nonce, sealed, f"signing_keys|{row.kid}".encode())
+    except InvalidTag:
+        raise SealBrokenError(
+            "the signing key in this database was sealed under another secret key; give the first one"
+        ) from None
+    private_key = load_der_private_key(plain, None)
+    assert isinstance(private_key, ec.EllipticCurvePrivateKey)
+    return SigningKey(row.kid, private_key, json.loads(row.public_jwk))
+
+
+def _generate() -> SigningKey:
+    private_key = ec.generate_private_key(ec.SECP256R1())
+    kid = new_id()
+    public = ECAlgorithm.to_jwk(private_key.public_key(), as_dict=True)
+    return SigningKey(kid, private_key, {**public, "kid": kid, "alg": ALGORITHM, "use": "sig"})
+
+
+async def ensure_signing_key(connection: Any, secret_key: str) -> SigningKey:
+    """The key to sign with. The first caller ever makes it; concurrent first callers get the same one.
+
+    Raises SealBrokenError when `secret_key` is not the one that the database was made with.
+    """
+    sealing_key = derive(secret_key, "signing keys")
+    async with connection.transaction():
+        found = await rows.newest_signing_key(connection)
+        if found is None:
+            await rows.lock_signing_keys(connection)
+            found = await rows.newest_signing_key(connection)
+        if found is not None:
+            return _open(sealing_key, found)
+        made = _generate()
+        sealed = _seal(sealing_key, made.kid, made.private_key)
+        await rows.insert_signing_key(
+            connection, rows.SigningKeyRow(made.kid, json.dumps(made.public_jwk), sealed)
+        )
+        return made
+
+
+async def load_verifying_keys(connection: Any) -> dict[str, dict[str, Any]]:
+    """The public JWK of every key that may have signed a valid token, by kid."""
+    return {kid: json.loads(jwk) for kid, jwk in (await rows.public_keys(connection)).items()}
+
+
+class ReloadingVerifier:
+    """A TokenVerifier that reads the keys from Postgres when a token names one it does not know."""
+
+    def __init__(self, pool: Any, clock: Callable[[], float] = time.time) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._verifier = TokenVerifier({})
+        self._loaded_at_s = float("-inf")
+
+    async def verify(self, token: str) -> Claims:
+        """As TokenVerifier.verify, at the clock's time."""
+        now_s = self._clock()
+        try:
+            return self._verifier.verify(token, now_s)
+        except UnknownKey:
+            if now_s - self._loaded_at_s < RELOAD_S:
+                raise
+        self._loaded_at_s = now_s  # set first: a flood of forgeries must not queue up reloads
+        try:
+            self._verifier.replace_keys(await load_verifying_keys(self._pool))
+        except BaseException:
+            self._loaded_at_s = float("-inf")
+            raise
+        return self._verifier.verify(token, now_s)
