@@ -24,6 +24,7 @@ from geo.proximity import LIMIT_MAX, RADIUS_MAX_M, MapView, band_of, changes_to
 from storage.streams import UserRecord
 
 DEFAULT_RADIUS_M = 2_000.0
+SETTLE_MS = 2_000
 ANNOUNCE_AGAIN_MS = 60_000
 """A place that does not change is told again this often: regions forget what is old."""
 
@@ -59,6 +60,8 @@ class NearView:
     radius_m: float
     audience: Audience
     seen: MapView
+    settles_at_ms: int = 0
+    """Until then nobody is taken off: after a hand-over regions may still be hearing who is there."""
 
 
 @dataclass(slots=True)
@@ -104,12 +107,12 @@ def step(  # noqa: PLR0911, PLR0917 - one line per kind of message
     if isinstance(message, wire.Position):
         return _position(state, message, asker, now_ms)
     if isinstance(message, wire.RegionCandidates):
-        return _candidates(state, message)
+        return _candidates(state, message, now_ms)
     if isinstance(message, wire.Unsubscribe):
         return [*_unsubscribe(state, message), Answer(asker, {})]
     name = message.ch.partition("@")[0] if isinstance(message, wire.Subscribe | wire.History) else ""
     if isinstance(message, wire.Subscribe) and name == "near":
-        return _near(state, message, asker, gateway, new_id)
+        return _near(state, message, asker, gateway, now_ms, new_id)
     if isinstance(message, wire.Subscribe) and name in state.streams:
         if message.mode != "stream":
             return [Refuse(asker, ErrorCode.BAD_REQUEST, f"{name} is a stream")]
@@ -248,8 +251,13 @@ def near_filter(given: dict[str, Any] | None) -> tuple[float, Audience]:
     return float(radius_m), Audience(audience)
 
 
-def _near(
-    state: UserState, message: wire.Subscribe, asker: Asker, gateway: str, new_id: Callable[[], str]
+def _near(  # noqa: PLR0917
+    state: UserState,
+    message: wire.Subscribe,
+    asker: Asker,
+    gateway: str,
+    now_ms: int,
+    new_id: Callable[[], str],
 ) -> list[UserEffect]:
     try:
         radius_m, audience = near_filter(message.filter)
@@ -264,29 +272,40 @@ def _near(
         assert message.shadow is not None
         held = {key: (None, version) for key, version in message.shadow.items()}
         near.epoch, near.seen = message.epoch, MapView(max(message.offset, 0), held)
+        near.settles_at_ms = now_ms + SETTLE_MS
     state.views[message.conn] = near
     result: dict[str, Any] = {"ch": "near", "mode": "map", "was_recovering": message.epoch != "", "pubs": []}
     if continues:
         result |= {"epoch": near.epoch, "offset": near.seen.version, "recovered": True, "phase": "live"}
-        return [Answer(asker, result), *_shows(state, near), *_watch(state)]
+        return [Answer(asker, result), *_shows(state, near, now_ms), *_watch(state)]
     near.seen, _ = changes_to(MapView(), visible_rows(state, state.rows, radius_m, audience))
     result |= {"epoch": near.epoch, "offset": near.seen.version, "recovered": False, "phase": "live"}
     result["state"] = near.seen.state()
     return [Answer(asker, result), *_watch(state)]
 
 
-def _candidates(state: UserState, message: wire.RegionCandidates) -> list[UserEffect]:
+def _candidates(state: UserState, message: wire.RegionCandidates, now_ms: int) -> list[UserEffect]:
     if message.region != state.region:
         return [ToRegion(wire.RegionWatch(0, message.region, state.user, 0.0, 0.0, 0.0))]
     if not state.views:
         return _watch(state)
     state.rows = message.rows
-    return [effect for near in state.views.values() for effect in _shows(state, near)]
+    return reviewed(state, now_ms)
 
 
-def reviewed(state: UserState) -> list[UserEffect]:
-    """Relations changed: who was blocked is gone from every view at once (CONN-6)."""
-    return [effect for near in state.views.values() for effect in _shows(state, near)]
+def reviewed(state: UserState, now_ms: int) -> list[UserEffect]:
+    """Rows or relations changed: tells each view what is new. Who was blocked is gone at once (CONN-6)."""
+    return [effect for near in state.views.values() for effect in _shows(state, near, now_ms)]
+
+
+def settled(state: UserState, now_ms: int) -> list[UserEffect]:
+    """Views that were handed over show from now on just what is there."""
+    effects: list[UserEffect] = []
+    for near in state.views.values():
+        if 0 < near.settles_at_ms <= now_ms:
+            near.settles_at_ms = 0
+            effects += _shows(state, near, now_ms)
+    return effects
 
 
 def visible_rows(
@@ -311,8 +330,12 @@ def visible_rows(
     return shown
 
 
-def _shows(state: UserState, near: NearView) -> list[UserEffect]:
-    near.seen, changes = changes_to(near.seen, visible_rows(state, state.rows, near.radius_m, near.audience))
+def _shows(state: UserState, near: NearView, now_ms: int) -> list[UserEffect]:
+    shown = visible_rows(state, state.rows, near.radius_m, near.audience)
+    if near.settles_at_ms > now_ms:
+        kept = {key: row[0] for key, row in near.seen.rows.items() if key not in state.record.blocked}
+        shown = kept | shown
+    near.seen, changes = changes_to(near.seen, shown)
     if not changes:
         return []
     shadow = {change[0]: change[3] if len(change) == 4 else -1 for change in changes}

@@ -97,6 +97,7 @@ class UserHost:
 
     def expire(self, activation: Activation, now_ms: int) -> None:
         state: UserState = activation.state
+        self._run(activation, user.settled(state, now_ms))
         if state.announced and state.last is not None and now_ms - state.last.t_ms > PLACE_TTL_MS:
             leaving = [ToRegion(wire.RegionLeave(0, region, state.user)) for region in state.announced]
             state.announced = {}
@@ -264,7 +265,10 @@ class UserHost:
             return
         state.record = record
         await self._tail(activation)
-        self._run(activation, [*user.placed(state, self._shard.now_ms()), *user.reviewed(state)])
+        self._run(
+            activation,
+            [*user.placed(state, self._shard.now_ms()), *user.reviewed(state, self._shard.now_ms())],
+        )
         asker.answer({})
 
     # -- positions ----------------------------------------------------------------------------------
