@@ -106,7 +106,8 @@ def _dev_users(arguments: argparse.Namespace) -> int:
 def _replay(arguments: argparse.Namespace) -> int:
     from cluster import replay
 
-    return asyncio.run(replay.run(arguments, _load(arguments).settings))
+    code: int = asyncio.run(replay.run(arguments, _load(arguments).settings))
+    return code
 
 
 def _positive(text: str) -> int:
@@ -119,7 +120,7 @@ def _positive(text: str) -> int:
 def _parser(replay_arguments: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hereabouts",
-        description="A self-hostable real-time engine for social apps: who is near, who is here, and talking.",
+        description="A self-hostable real-time engine for social apps: who is near, who is here, and talk.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

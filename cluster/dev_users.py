@@ -32,7 +32,8 @@ async def create(
     try:
         pool = await open_pool(url, application_name="hereabouts dev-users")
         try:
-            key = await ensure_signing_key(pool, settings.secret_key or development_key(place))
+            async with pool.acquire() as connection:
+                key = await ensure_signing_key(connection, settings.secret_key or development_key(place))
             users = [
                 user
                 for size in _batches(count)

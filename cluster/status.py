@@ -43,8 +43,7 @@ async def collect(place: Layout) -> dict[str, Any]:
 
 
 async def _ask_directory(run_dir: str) -> dict[str, Any]:
-    from actors.errors import EngineError  # noqa: PLC0415 (the rest of the status needs neither)
-
+    from actors.protocol import EngineError  # noqa: PLC0415 (the rest of the status needs neither)
     from actors.router import fetch_status  # noqa: PLC0415
 
     try:

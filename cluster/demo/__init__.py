@@ -1,0 +1,1 @@
+"""What `hereabouts replay` is made of: walks from recorded traces, people of the public ports, the story."""

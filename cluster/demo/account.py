@@ -1,0 +1,69 @@
+"""A person of the replay: an account made through the public port, and the tokens that keep it signed in."""
+
+import asyncio
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from cluster.demo.ports import PortError, Ports
+
+BORN = "1990-01-01"
+RENEW_BEFORE_S = 60.0
+
+
+@dataclass(slots=True)
+class Account:
+    """Signed in. `last_t_ms` is the time of the newest fix that was sent in this name."""
+
+    ports: Ports
+    handle: str
+    user: str
+    _password: str
+    _access: str
+    _refresh: str
+    _until: float
+    last_t_ms: int = 0
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def token(self, fresh: bool = False) -> str:
+        """An access token that is good for another minute, renewed if need be."""
+        async with self._lock:
+            if fresh or time.monotonic() > self._until - RENEW_BEFORE_S:
+                self._take(await self._renewed())
+            return self._access
+
+    async def _renewed(self) -> Any:
+        try:
+            return await self.ports.call("POST", "/v1/auth/refresh", {"refresh_token": self._refresh})
+        except PortError as refused:
+            if refused.status not in (400, 401, 403):
+                raise
+        return await log_in(self.ports, self.handle, self._password)
+
+    def _take(self, answer: Any) -> None:
+        self._access, self._refresh = answer["access_token"], answer["refresh_token"]
+        self._until = time.monotonic() + answer["expires_in"]
+
+    async def call(self, method: str, path: str, body: Any = None) -> Any:
+        """An HTTP request in this person's name."""
+        return await self.ports.call(method, path, body, await self.token())
+
+
+async def register(ports: Ports, name: str) -> Account:
+    """Creates a person whom everyone may see at res 8, under a handle that begins with `name`."""
+    handle, password = f"{name}-{secrets.token_hex(2)}", secrets.token_urlsafe(18)
+    await ports.call(
+        "POST", "/v1/auth/register", {"handle": handle, "password": password, "birth_date": BORN}
+    )
+    answer = await log_in(ports, handle, password)
+    user = answer["user"]
+    account = Account(ports, handle, user["id"] if isinstance(user, dict) else user, password, "", "", 0.0)
+    account._take(answer)  # noqa: SLF001 - its own constructor
+    await account.call("PUT", "/v1/me/visibility", {"audience": "everyone", "precision": "r8"})
+    return account
+
+
+async def log_in(ports: Ports, handle: str, password: str) -> Any:
+    body = {"handle": handle, "password": password, "device": "hereabouts-replay"}
+    return await ports.call("POST", "/v1/auth/login", body)
