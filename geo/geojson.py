@@ -9,8 +9,8 @@ from shapely import Polygon, affinity
 from shapely.geometry.base import BaseGeometry
 
 from geo.coordinates import normalise
-from geo.outline import WHOLE_TURN_DEG, unwrapped
-from geo.shapes import DATE_LINE_DEG, POLE_DEG, Area, Circle, Shape
+from geo.outline import POLE_DEG, WHOLE_TURN_DEG, unwrapped
+from geo.shapes import DATE_LINE_DEG, Area, Circle, Shape
 
 VERTICES_MAX = 10_000
 CIRCLE_RADIUS_MIN_M = 1.0
@@ -53,7 +53,7 @@ def parse_shape(geometry: object) -> Shape:
     kind, coordinates = geometry.get("type"), geometry.get("coordinates")
     if kind == "Point":
         return _circle(coordinates, geometry.get("radius_m"))
-    if kind not in {"Polygon", "MultiPolygon"}:
+    if not isinstance(kind, str) or kind not in {"Polygon", "MultiPolygon"}:
         raise ShapeError("a fence is a Polygon, a MultiPolygon or a Point with radius_m")
     drawn = [coordinates] if kind == "Polygon" else coordinates
     if not isinstance(drawn, list | tuple) or not drawn:

@@ -1,8 +1,10 @@
 """How far a position is from a line drawn in degrees: the edge of a cell or of a fence."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from geo.distance import Floats, distance_m, metres_per_degree
 
@@ -12,6 +14,7 @@ _POLAR_LAT_DEG = 80.0
 _CUT_FROM_LAT_DEG = 75.0
 _PIECE_MAX_DEG = 1.0
 WHOLE_TURN_DEG = 360.0
+POLE_DEG = 90.0
 
 
 def unwrapped(lons: Iterable[float]) -> list[float]:
@@ -38,21 +41,21 @@ class Outline:
     __slots__ = ("_from_lats", "_from_lons", "_lat_steps", "_lon_steps")
 
     def __init__(self, rings: Iterable[Sequence[tuple[float, float]]]) -> None:
-        """Take rings of (lat, lon), unwrapped, whose last position repeats the first (or a turn of it)."""
-        starts: list[Floats] = []
-        steps: list[Floats] = []
-        for ring in rings:
-            corners = np.asarray(ring, dtype=np.float64)
-            if np.abs(corners[:, 0]).max() > _CUT_FROM_LAT_DEG:
-                corners = _cut(corners)
-            starts.append(corners[:-1])
-            steps.append(np.diff(corners, axis=0))
-        start, step = np.concatenate(starts), np.concatenate(steps)
-        self._from_lats, self._from_lons = start[:, 0].copy(), start[:, 1].copy()
-        self._lat_steps, self._lon_steps = step[:, 0].copy(), step[:, 1].copy()
+        """Take rings of (lat, lon), unwrapped, whose last position repeats the first (or a turn of it).
+
+        An edge that two rings share, as where a shape was cut at ±180, is inside it and no edge of it; nor
+        is one along a pole, which is one place.
+        """
+        corners = [np.asarray(ring, dtype=np.float64) for ring in rings]
+        edges = np.concatenate([np.hstack([ring[:-1], ring[1:]]) for ring in corners])
+        edges = _cut(edges[_is_outer(edges)])
+        self._from_lats, self._from_lons, to_lats, to_lons = (edges[:, column].copy() for column in range(4))
+        self._lat_steps, self._lon_steps = to_lats - self._from_lats, to_lons - self._from_lons
 
     def distance_m(self, lat: float, lon: float) -> float:
-        """Return the metres from a position to the nearest edge."""
+        """Return the metres from a position to the nearest edge; infinity where there is none."""
+        if not self._from_lats.size:
+            return math.inf
         turn = self._from_lons - lon
         turn -= 360.0 * np.round(turn / 360.0)
         if abs(lat) >= _POLAR_LAT_DEG:
@@ -84,10 +87,28 @@ class Outline:
         return xs, ys, to_xs - xs, to_ys - ys, 0.0, abs(pole - lat) * lat_m
 
 
-def _cut(corners: Floats) -> Floats:
-    """Insert positions so that no edge spans more than a degree."""
-    pieces = np.maximum(1, np.ceil(np.abs(np.diff(corners, axis=0)).max(axis=1) / _PIECE_MAX_DEG)).astype(int)
-    place = np.concatenate([[0], np.cumsum(pieces)])
-    every = np.arange(place[-1] + 1)
-    lats, lons = (np.interp(every, place, corners[:, axis]) for axis in (0, 1))
-    return np.column_stack([lats, lons])
+def _is_outer(edges: Floats) -> npt.NDArray[np.bool_]:
+    """Return which edges (rows of lat, lon, lat, lon) bound what the rings enclose together."""
+    ends = np.round(edges.reshape(-1, 2, 2), 9)
+    ends[:, :, 1] = np.round(ends[:, :, 1] % WHOLE_TURN_DEG, 9) % WHOLE_TURN_DEG
+    backwards = (ends[:, 0, 0] > ends[:, 1, 0]) | (
+        (ends[:, 0, 0] == ends[:, 1, 0]) & (ends[:, 0, 1] > ends[:, 1, 1])
+    )
+    ends[backwards] = ends[backwards, ::-1]
+    _, which, count = np.unique(ends.reshape(-1, 4), axis=0, return_inverse=True, return_counts=True)
+    at_a_pole = (np.abs(ends[:, :, 0]) == POLE_DEG).all(axis=1)
+    outer: npt.NDArray[np.bool_] = (count[which] == 1) & ~at_a_pole
+    return outer
+
+
+def _cut(edges: Floats) -> Floats:
+    """Divide the edges at high latitudes so that none spans more than a degree."""
+    span = np.maximum(np.abs(edges[:, 2] - edges[:, 0]), np.abs(edges[:, 3] - edges[:, 1]))
+    polar = np.maximum(np.abs(edges[:, 0]), np.abs(edges[:, 2])) > _CUT_FROM_LAT_DEG
+    pieces = np.where(polar, np.maximum(1, np.ceil(span / _PIECE_MAX_DEG)), 1).astype(np.intp)
+    number = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    whole, pieces = np.repeat(edges, pieces, axis=0), np.repeat(pieces, pieces)
+    step = whole[:, 2:] - whole[:, :2]
+    start = whole[:, :2] + step * (number / pieces)[:, None]
+    end = whole[:, :2] + step * ((number + 1) / pieces)[:, None]
+    return np.hstack([start, end])

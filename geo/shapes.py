@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import shapely
-from shapely import Polygon
+from shapely import Polygon, STRtree
 
 from geo.coordinates import LatLng, normalise
 from geo.distance import ECCENTRICITY_SQUARED, SEMI_MAJOR_M, Floats, distance_m, distances_m
-from geo.outline import Outline
+from geo.outline import POLE_DEG, Outline
 
 Flags = npt.NDArray[np.bool_]
 Box = tuple[float, float, float, float]  # west, south, east, north
 
-POLE_DEG = 90.0
 DATE_LINE_DEG = 180.0
 _DEGREE_AT_LEAST_M = 110_500.0
+_FEW_PARTS = 8
 
 
 class Shape(abc.ABC):
@@ -106,6 +106,7 @@ class Area(Shape):
         self.area_m2 = float(shapely.area(shapely.transform(self.parts, _equal_area)).sum())
         self._bounds = shapely.bounds(self.parts)
         self._outline: Outline | None = None
+        self._tree = STRtree(parts) if len(parts) > _FEW_PARTS else None
 
     def boxes(self) -> list[Box]:
         boxes: list[Box] = []
@@ -122,17 +123,27 @@ class Area(Shape):
         return boxes
 
     def covers_each(self, lats: Floats, lons: Floats) -> Flags:
-        inside: Flags = shapely.intersects_xy(self.parts[:, None], lons, lats).any(axis=0)
+        inside = self._in_any_part(lats, lons)
         seam = lons == -DATE_LINE_DEG
         if seam.any():
-            inside[seam] |= shapely.intersects_xy(self.parts[:, None], DATE_LINE_DEG, lats[seam]).any(axis=0)
+            inside[seam] |= self._in_any_part(lats[seam], np.full(int(seam.sum()), DATE_LINE_DEG))
         if (np.abs(lats) == POLE_DEG).any():
             inside[lats == POLE_DEG] = self._bounds[:, 3].max() == POLE_DEG
             inside[lats == -POLE_DEG] = self._bounds[:, 1].min() == -POLE_DEG
         return inside
 
+    def _in_any_part(self, lats: Floats, lons: Floats) -> Flags:
+        inside = np.zeros(lats.size, dtype=np.bool_)
+        if self._tree is None:
+            for part in self.parts:
+                inside |= shapely.intersects_xy(part, lons, lats)
+        else:
+            at, parts = self._tree.query(shapely.points(lons, lats))
+            inside[at[shapely.intersects_xy(self.parts[parts], lons[at], lats[at])]] = True
+        return inside
+
     def boundary_distance_m(self, lat: float, lon: float) -> float:
-        """Return the metres to the nearest edge; a cut at ±180, or an edge in an overlap, is one too."""
+        """Return the metres to the nearest edge; where polygons overlap, one inside the other counts."""
         if self._outline is None:
             self._outline = Outline(
                 [(lat, lon) for lon, lat in ring.coords]

@@ -69,7 +69,8 @@ def _points(document: bytes) -> Iterator[tuple[int | None, float, float, float |
                 continue
             yield _time_ms(told.get("time", "")), at.lat, at.lon, _metres(told.get("ele", ""))
             element.clear()
-    except ET.ParseError:
+    except (ET.ParseError, LookupError, ValueError):
+        # Broken XML, or an encoding that is unknown to Python or to expat.
         return
 
 
