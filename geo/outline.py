@@ -13,6 +13,7 @@ from geo.distance import Floats, distance_m, metres_per_degree
 _POLAR_LAT_DEG = 80.0
 _CUT_FROM_LAT_DEG = 75.0
 _PIECE_MAX_DEG = 1.0
+_PIECES_MAX = 20_000
 WHOLE_TURN_DEG = 360.0
 POLE_DEG = 90.0
 
@@ -102,10 +103,11 @@ def _is_outer(edges: Floats) -> npt.NDArray[np.bool_]:
 
 
 def _cut(edges: Floats) -> Floats:
-    """Divide the edges at high latitudes so that none spans more than a degree."""
+    """Divide the edges at high latitudes into pieces of a degree, or longer if those were too many."""
     span = np.maximum(np.abs(edges[:, 2] - edges[:, 0]), np.abs(edges[:, 3] - edges[:, 1]))
     polar = np.maximum(np.abs(edges[:, 0]), np.abs(edges[:, 2])) > _CUT_FROM_LAT_DEG
-    pieces = np.where(polar, np.maximum(1, np.ceil(span / _PIECE_MAX_DEG)), 1).astype(np.intp)
+    piece_deg = max(_PIECE_MAX_DEG, float(span[polar].sum()) / _PIECES_MAX)
+    pieces = np.where(polar, np.maximum(1, np.ceil(span / piece_deg)), 1).astype(np.intp)
     number = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     whole, pieces = np.repeat(edges, pieces, axis=0), np.repeat(pieces, pieces)
     step = whole[:, 2:] - whole[:, :2]

@@ -80,6 +80,16 @@ def snap(lat: float, lon: float, precision: Precision) -> Coarse | None:
     return coarse(cell_of(lat, lon, _RESOLUTION[precision]))
 
 
+def strangers_resolution(precision: Precision) -> int | None:
+    """Return the finest resolution at which strangers may know of a person, whatever was asked; None: hidden.
+
+    What strangers can query is built on cells of this resolution, so no query reaches anything finer.
+    """
+    if precision is Precision.HIDDEN:
+        return None
+    return min(_RESOLUTION[precision], RES_STRANGERS_FINEST)
+
+
 def coarse(cell: Cell) -> Coarse:
     """Return a cell with its centre."""
     centre = centre_of(cell)

@@ -25,6 +25,7 @@ from geo.privacy import (
     metres_outside,
     snap,
     stick,
+    strangers_resolution,
     view,
 )
 from geo.proximity import nearest
@@ -102,6 +103,11 @@ def test_a_stranger_asking_for_exact_gets_res_8_and_a_match_res_9():
     assert resolution_of(seen(shown, exact, STRANGER).cell) == 8
     assert resolution_of(seen(shown, exact, Relation(shares_group=True)).cell) == 8
     assert resolution_of(seen(shown, exact, MATCH).cell) == 9
+
+
+def test_what_strangers_can_query_is_never_finer_than_res_8():
+    found = [strangers_resolution(precision) for precision in Precision]
+    assert found == [8, 8, 8, 7, 5, None]
 
 
 def test_a_coarser_index_never_becomes_finer():
