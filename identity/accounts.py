@@ -122,11 +122,11 @@ class Accounts:
                 await replace_password_hash(connection, found.user, renewed)
             return await self._start_session(connection, found.user, device, self._now())
 
-    async def refresh(self, refresh_token: str, *, device: str = "") -> Tokens:
+    async def refresh(self, refresh_token: str, *, device: str | None = None) -> Tokens:
         """The next pair of tokens. Raises RefreshRefusedError.
 
         A token that was used before ends its session, because one of the two who hold it is a thief; only the
-        same device, within 20 s, is taken for one whose answer got lost.
+        same device (or one that does not say), within 20 s, is taken for one whose answer got lost.
         """
         presented = self._refresh_tokens.read(refresh_token)
         if presented is None:
@@ -156,6 +156,16 @@ class Accounts:
         """Ends the session; its access tokens run out by themselves."""
         async with self._pool.acquire() as connection:
             await revoke_session(connection, session, self._now())
+
+    async def logout_by_refresh(self, refresh_token: str) -> None:
+        """Ends the session that the token was issued for, for who has no access token any more.
+
+        Raises RefreshRefusedError for a token that this engine did not issue.
+        """
+        token = self._refresh_tokens.read(refresh_token)
+        if token is None:
+            raise RefreshRefusedError
+        await self.logout(token.session)
 
     async def _end_stolen(
         self, connection: Any, found: SessionRow, presented: RefreshToken, now: datetime
@@ -205,11 +215,11 @@ class Accounts:
         return datetime.fromtimestamp(self._clock(), UTC)
 
 
-def _is_repeat(found: SessionRow, successor: RefreshToken, device: str, now: datetime) -> bool:
+def _is_repeat(found: SessionRow, successor: RefreshToken, device: str | None, now: datetime) -> bool:
     """Whether the token was current until just now and the same device asks again."""
     return (
         found.refresh_sha256 == successor.sha256
-        and found.device == device
+        and device in (None, found.device)
         and found.rotated_at is not None
         and now - found.rotated_at <= REFRESH_GRACE
     )

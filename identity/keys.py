@@ -59,13 +59,13 @@ def _generate() -> SigningKey:
     return SigningKey(kid, private_key, {**public, "kid": kid, "alg": ALGORITHM, "use": "sig"})
 
 
-async def ensure_signing_key(connection: Any, secret_key: str) -> SigningKey:
+async def ensure_signing_key(pool: Any, secret_key: str) -> SigningKey:
     """The key to sign with. The first caller ever makes it; concurrent first callers get the same one.
 
     Raises SealBrokenError when `secret_key` is not the one that the database was made with.
     """
     sealing_key = derive(secret_key, "signing keys")
-    async with connection.transaction():
+    async with pool.acquire() as connection, connection.transaction():
         found = await rows.newest_signing_key(connection)
         if found is None:
             await rows.lock_signing_keys(connection)

@@ -1,5 +1,6 @@
 """Rows of geofences and of what members grant them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -71,9 +72,32 @@ async def remove_fence(connection: Any, fence: FenceId, owner: UserId) -> bool:
     return bool(removed)
 
 
-async def bind_room(connection: Any, room: RoomId, fence: FenceId) -> None:
-    """The room's place is this fence."""
-    await connection.execute("UPDATE rooms SET fence_id = $2 WHERE id = $1", room, fence)
+async def bind_room(connection: Any, fence: FenceId, owner: UserId, room: RoomId) -> bool:
+    """Whether `owner` has such a fence, it had no room, and now has this one."""
+    bound = await connection.fetchval(
+        "UPDATE fences SET room_id = $3 WHERE id = $1 AND owner_id = $2 AND removed_at IS NULL "
+        "AND room_id IS NULL RETURNING true",
+        fence,
+        owner,
+        room,
+    )
+    return bool(bound)
+
+
+async def name_place(connection: Any, room: RoomId, fence: FenceId) -> None:
+    """The room's place is this fence, unless it has one."""
+    await connection.execute("UPDATE rooms SET fence_id = $2 WHERE id = $1 AND fence_id IS NULL", room, fence)
+
+
+async def grants_of(connection: Any, user: UserId, fences: Sequence[str]) -> dict[str, tuple[str, bool]]:
+    """What `user` grants each of `fences`: (grant, auto_join); absent where nothing was said."""
+    rows = await connection.fetch(
+        'SELECT fence_id::text AS fence, "grant", auto_join FROM fence_grants '
+        "WHERE user_id = $1 AND fence_id = ANY($2::uuid[])",
+        user,
+        list(fences),
+    )
+    return {row["fence"]: (row["grant"], row["auto_join"]) for row in rows}
 
 
 async def put_grant(connection: Any, user: UserId, fence: FenceId, *, grant: str, auto_join: bool) -> None:

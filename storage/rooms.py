@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from storage.connections import BLOCKED_WITH
 from storage.ids import FenceId, RoomId, UserId
 
 
@@ -93,6 +94,17 @@ async def load_member(connection: Any, room: RoomId, user: UserId) -> MemberRow 
     return None if row is None else MemberRow(*row)
 
 
+async def member_ids(connection: Any, room: RoomId, *, limit: int) -> list[str]:
+    """Ids of members, in order."""
+    rows = await connection.fetch(
+        "SELECT user_id::text AS id FROM room_members WHERE room_id = $1 AND state = 'member' "
+        "ORDER BY user_id LIMIT $2",
+        room,
+        limit,
+    )
+    return [row["id"] for row in rows]
+
+
 async def count_owners(connection: Any, room: RoomId) -> int:
     owners = await connection.fetchval(
         "SELECT count(*) FROM room_members WHERE room_id = $1 AND role = 'owner' AND state = 'member'", room
@@ -114,33 +126,35 @@ async def load_room(connection: Any, room: RoomId) -> RoomRow | None:
     return None if row is None else RoomRow(*row)
 
 
-async def members_of(connection: Any, room: RoomId, *, limit: int) -> list[MemberRow]:
-    """Members, the longest-standing first."""
+async def members_of(connection: Any, room: RoomId, viewer: UserId, *, limit: int) -> list[MemberRow]:
+    """Members, the longest-standing first, without those who are blocked with the viewer."""
     rows = await connection.fetch(
-        "SELECT user_id::text, role, state FROM room_members WHERE room_id = $1 AND state = 'member' "
-        "ORDER BY joined_at, user_id LIMIT $2",
+        "SELECT user_id::text, role, state FROM room_members m WHERE room_id = $1 AND state = 'member' "
+        f"AND NOT {BLOCKED_WITH.format(one='m.user_id', other='$2::uuid')} "
+        "ORDER BY joined_at, user_id LIMIT $3",
         room,
+        viewer,
         limit,
     )
     return [MemberRow(*row) for row in rows]
 
 
 async def rooms_of(
-    connection: Any, user: UserId, *, state: str, after: str | None, limit: int
-) -> list[tuple[RoomRow, str]]:
-    """Rooms where `user` has `state`, with the user's role, by room id, past `after`.
+    connection: Any, user: UserId, *, states: Sequence[str], after: str | None, limit: int
+) -> list[tuple[RoomRow, MemberRow]]:
+    """Rooms where `user` has one of `states`, with the user's own membership, by room id, past `after`.
 
     An invitation into a room whose owner is blocked with the invited is not shown.
     """
     rows = await connection.fetch(
-        f"SELECT {_ROOM}, me.role FROM room_members me JOIN rooms r ON r.id = me.room_id "
-        "WHERE me.user_id = $1 AND me.state = $2 AND ($3::uuid IS NULL OR r.id > $3) "
-        "AND NOT ($2 = 'invited' AND EXISTS (SELECT 1 FROM connections b "
-        "WHERE b.low_id = LEAST(r.owner_id, $1) AND b.high_id = GREATEST(r.owner_id, $1) "
-        "AND (b.low_blocks OR b.high_blocks))) ORDER BY r.id LIMIT $4",
+        f"SELECT {_ROOM}, me.user_id::text, me.role, me.state "
+        "FROM room_members me JOIN rooms r ON r.id = me.room_id "
+        "WHERE me.user_id = $1 AND me.state = ANY($2::text[]) AND ($3::uuid IS NULL OR r.id > $3) "
+        f"AND NOT (me.state = 'invited' AND {BLOCKED_WITH.format(one='r.owner_id', other='$1::uuid')}) "
+        "ORDER BY r.id LIMIT $4",
         user,
-        state,
+        list(states),
         after,
         limit,
     )
-    return [(RoomRow(*row[:10]), row[10]) for row in rows]
+    return [(RoomRow(*row[:10]), MemberRow(*row[10:])) for row in rows]

@@ -47,8 +47,7 @@ def passwords():
 
 @pytest.fixture
 async def accounts(pool, passwords, clock):
-    async with pool.acquire() as connection:
-        key = await ensure_signing_key(connection, SECRET)
+    key = await ensure_signing_key(pool, SECRET)
     return Accounts(pool, passwords, key, SECRET, clock=clock)
 
 
@@ -158,11 +157,12 @@ async def test_the_same_device_gets_the_same_successor_within_20_s(accounts, clo
     second = await accounts.refresh(first.refresh_token, device="phone")
     clock.now_s += 20
     again = await accounts.refresh(first.refresh_token, device="phone")
-    assert again.refresh_token == second.refresh_token
+    unnamed = await accounts.refresh(first.refresh_token)
+    assert again.refresh_token == unnamed.refresh_token == second.refresh_token
     await accounts.refresh(again.refresh_token, device="phone")
 
 
-@pytest.mark.parametrize(("waited_s", "device"), [(21, "phone"), (1, "another"), (1, "")])
+@pytest.mark.parametrize(("waited_s", "device"), [(21, "phone"), (21, None), (1, "another"), (1, "")])
 async def test_a_used_token_later_or_elsewhere_ends_the_session(accounts, pool, clock, waited_s, device):
     first = await register(accounts)
     second = await accounts.refresh(first.refresh_token, device="phone")
@@ -240,3 +240,12 @@ async def test_ready_users_go_on_counting_where_they_ended(pool):
 async def test_ready_users_made_at_once_have_different_handles(pool):
     batches = await asyncio.gather(*(create_ready_users(pool, 50, "u") for _ in range(4)))
     assert len({handle for batch in batches for _, handle in batch}) == 200
+
+
+async def test_a_refresh_token_is_enough_to_log_out(accounts):
+    tokens = await register(accounts)
+    await accounts.logout_by_refresh(tokens.refresh_token)
+    with pytest.raises(RefreshRefusedError):
+        await accounts.refresh(tokens.refresh_token)
+    with pytest.raises(RefreshRefusedError):
+        await accounts.logout_by_refresh("nonsense")

@@ -13,8 +13,7 @@ SECRET = "s" * 43
 
 
 async def ensure(pool, secret=SECRET):
-    async with pool.acquire() as connection:
-        return await ensure_signing_key(connection, secret)
+    return await ensure_signing_key(pool, secret)
 
 
 async def test_replicas_that_start_at_once_agree_on_one_key(pool):
