@@ -37,7 +37,7 @@ class CommandError(Exception):
         self.retry_s: float = error.get("retry_ms", 1000) / 1000
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """The engine closed the connection with a code that means: stay away."""
 
 
@@ -79,13 +79,13 @@ class Client:
         self.reconnects = 0
 
     async def run(self) -> None:
-        """Stays connected until cancelled; raises Stopped when the engine says to stay away."""
+        """Stays connected until cancelled; raises StoppedError when the engine says to stay away."""
         attempt, fresh = 0, False
         while True:
             refused = await self._connection(fresh)
             fresh = refused and not fresh
             if refused and not fresh:
-                raise Stopped("the engine does not take this person's token")
+                raise StoppedError("the engine does not take this person's token")
             attempt = 0 if self.live.is_set() else attempt + 1
             self._lose()
             self.reconnects += 1
@@ -108,12 +108,12 @@ class Client:
                 await _first_to_end(self._read(socket), self._send(socket), self._greet(token))
         except CommandError as refused:
             if refused.code not in REFUSED_TOKEN:
-                raise Stopped(str(refused)) from None
+                raise StoppedError(str(refused)) from None
             return True
         except ConnectionClosed as closed:
             code = closed.rcvd.code if closed.rcvd else LOST
             if code in STOP_CODES and code != INVALID_TOKEN:
-                raise Stopped(f"closed with {code}") from None
+                raise StoppedError(f"closed with {code}") from None
             return code == INVALID_TOKEN
         except (OSError, TimeoutError, InvalidHandshake, InvalidMessage):
             pass

@@ -93,15 +93,14 @@ class Walk:
 
 
 def assign(routes: list[Route], people: int, part_ms: int | None = None) -> list[Walk]:
-    """Spreads people over the routes so that those on one route meet: half of them walk it backwards.
-
-    Everybody walks `part_ms` of the route (all of it where None), around the same middle; the first two
-    start at the ends of the part, each further pair a little nearer to its middle.
+    """Sends one person along each further route and all the others along the first, half of them backwards
+    so that they meet. Everybody walks `part_ms` of the route (all of it where None); the first two start at
+    the ends of the part, each further pair a little nearer to its middle.
     """
     walks = []
     for person in range(people):
-        route = routes[person % len(routes)]
-        rank = person // len(routes)
+        others = len(routes) - 1
+        route, rank = (routes[person + 1], 0) if person < others else (routes[0], person - others)
         length_ms = min(part_ms or route.duration_ms, route.duration_ms)
         nearer_ms = round(length_ms * STAGGER * (rank // 2)) % length_ms
         if rank % 2:
@@ -131,6 +130,9 @@ class DeviceClock:
     def tells(self, after_ms: int, now_ms: int) -> int:
         """The device time of a fix that was due so many recorded ms after the start."""
         return min(self.begins_ms + after_ms, now_ms + AHEAD_MS)
+
+    def has_caught_up(self, after_ms: int, now_ms: int) -> bool:
+        return self.begins_ms + after_ms >= now_ms + AHEAD_MS
 
     def wait_s(self, after_ms: int) -> float:
         """Real seconds from the start until a fix is due."""

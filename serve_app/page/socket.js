@@ -85,7 +85,10 @@ export class Socket {
     const subs = {};
     for (const channel of this.channels.values()) subs[channel.name] = channel.resumption();
     const resume = this.session ?? undefined;
-    const answer = await this.command("connect", { token, device: this.device, sdk: "page/1", resume, subs });
+    await this.command("connect", { token, device: this.device, sdk: "page/1", resume, subs }, (answer) => this.welcome(answer));
+  }
+
+  welcome(answer) {
     this.session = { sid: answer.sid, key: answer.key };
     this.user = answer.user;
     this.limits = answer.limits ?? {};
@@ -93,6 +96,7 @@ export class Socket {
     this.numbers.clear();
     this.live = true;
     this.attempt = 0;
+    this.refusedOnce = false;
     this.watch(this.silenceMs);
     for (const channel of this.channels.values()) {
       const result = answer.subs?.[channel.name];
@@ -174,7 +178,7 @@ export class Socket {
     this.pending.delete(frame.id);
     clearTimeout(waiting.timer);
     if (frame.err) return waiting.reject(new CommandError(frame.err));
-    if (waiting.first) waiting.first(frame[waiting.verb]); // before any frame that follows in this message
+    waiting.first?.(frame[waiting.verb]); // before the frames behind it, which may be in the same message
     waiting.resolve(frame[waiting.verb]);
   }
 

@@ -1,0 +1,235 @@
+"""`hereabouts replay FILE…`: people walk recorded traces through the public ports, meet and talk."""
+
+import argparse
+import asyncio
+import itertools
+import random
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from cluster.demo.account import Account, register
+from cluster.demo.client import StoppedError
+from cluster.demo.person import Cast, Person
+from cluster.demo.places import NAMES as PLACE_NAMES
+from cluster.demo.places import Place, make_place, opt_in, remove_place
+from cluster.demo.ports import PortError, Ports
+from cluster.demo.story import Story
+from cluster.demo.walks import PAST_MS, Route, Walk, assign, gates
+from cluster.errors import OperatorError
+from cluster.settings import Settings
+from geo.distance import distance_m
+from geo.traces import TraceError, TracePoint, read_gpx
+
+PEOPLE = (
+    "ana", "ben", "cleo", "dan", "eve", "finn", "gia", "hugo", "ida", "jon", "kim", "leo", "mia", "noa",
+    "oda", "per", "rae", "sam", "tim", "uma",
+)  # fmt: skip
+PEOPLE_MOST = 50
+SPEED_MOST = 100.0
+FILE_MOST_BYTES = 50_000_000
+ONE_AFTER_ANOTHER_S = 0.3
+BETWEEN_ROUNDS_S = 3.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE", help="recorded traces (GPX 1.0 or 1.1)")
+    parser.add_argument("--url", help="the engine (default: http://127.0.0.1:<port>)")
+    parser.add_argument(
+        "--speed",
+        type=_speed,
+        default=1.0,
+        metavar="N",
+        help="times as fast as recorded (default: 1, real time)",
+    )
+    parser.add_argument(
+        "--people", type=_between(1, PEOPLE_MOST), metavar="N",
+        help="how many walk: one on each further file, the others on the first (default: files + 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--part", type=float, metavar="MINUTES", help="walk only so many recorded minutes of each file"
+    )
+    parser.add_argument(
+        "--places", type=_between(0, len(PLACE_NAMES)), default=2, metavar="N",
+        help="how many fences with a room stand on the first file's way (default: 2)",
+    )  # fmt: skip
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--loop", action="store_true", help="begin again at the end, until Ctrl-C")
+    again.add_argument("--once", dest="loop", action="store_false", help="stop at the end (default)")
+
+
+async def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Replays to the end of the walks, or for ever with `--loop`; Ctrl-C ends it. Raises OperatorError."""
+    routes = [read_route(Path(name)) for name in arguments.files]
+    part_ms = round(arguments.part * 60_000) if arguments.part else None
+    walks = assign(routes, max(arguments.people or len(routes) + 1, len(routes)), part_ms)
+    ports = Ports(arguments.url or f"http://127.0.0.1:{settings.port}")
+    story = Story()
+    replay = Replay(ports, story, arguments.speed, walks)
+    try:
+        url = (await ports.call("GET", "/v1/rt"))["url"]
+        story.note(introduction(routes, walks, arguments.speed, ports.url))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _cancel, asyncio.current_task())
+        try:
+            await replay.prepare(gates(routes[0], arguments.places, part_ms) if arguments.places else [])
+            for number in itertools.count(1):
+                await replay.round(url)
+                if not arguments.loop:
+                    break
+                story.note(f"That was round {number}. Others walk the same ways now; Ctrl-C ends it.")
+                await asyncio.sleep(BETWEEN_ROUNDS_S)
+        except asyncio.CancelledError:
+            story.note("Stopping.")
+        finally:
+            await replay.clear()
+    except PortError as refused:
+        if refused.status:
+            raise OperatorError(f"the engine refused: {refused}", "see `hereabouts status`") from None
+        raise OperatorError(str(refused), "start one with `hereabouts up`, or say which with --url") from None
+    replay.sum_up()
+    return 0
+
+
+class Replay:
+    """The people and places of one run of the command."""
+
+    def __init__(self, ports: Ports, story: Story, speed: float, walks: Sequence[Walk]) -> None:
+        self._ports = ports
+        self._story = story
+        self._speed = speed
+        self._walks = walks
+        self._accounts: list[Account] = []
+        self._host: Account | None = None
+        self._places: list[Place] = []
+        self._fixes = self._reconnects = 0
+        self._cast = Cast({}, {}, {}, {}, story, random.Random())  # noqa: S311 - which friendly line
+
+    async def prepare(self, at: Sequence[TracePoint]) -> None:
+        """Makes the places at these recorded points."""
+        if not at:
+            return
+        self._host = await register(self._ports, "host")
+        for name, point in zip(PLACE_NAMES, at, strict=False):
+            place = await make_place(self._host, name, point)
+            self._places.append(place)
+            self._cast.places[place.fence] = place
+        self._story.note(f"{len(self._places)} fences stand on the way, each with a room of its own.")
+
+    async def round(self, url: str) -> None:
+        """Everybody walks once."""
+        self._story.forget_pairs()
+        self._cast.names.clear()
+        people = []
+        for number, (walk, account) in enumerate(zip(self._walks, await self._rested(), strict=True)):
+            name = _name(number)
+            self._cast.names[account.user] = name
+            people.append(Person(name, account, walk, url, self._cast))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for person in people:
+                    group.create_task(self._walk(person))
+                    await asyncio.sleep(ONE_AFTER_ANOTHER_S)
+        finally:
+            self._fixes += sum(person.fixes for person in people)
+            self._reconnects += sum(person.client.reconnects for person in people)
+
+    async def _walk(self, person: Person) -> None:
+        try:
+            await person.run(self._speed, _now_ms)
+        except (StoppedError, PortError) as problem:
+            self._story.tell("goes", person.name, f"has to stop: {problem}")
+
+    async def _rested(self) -> list[Account]:
+        """An account a walk. A fast walk tells times of the last quarter of an hour, and the engine takes no
+        fix that is older than the last: who has walked rests for as long, and others take their turn.
+        """
+        begins_ms = _now_ms() - (PAST_MS if self._speed > 1 else 0)
+        rested = [account for account in self._accounts if account.last_t_ms < begins_ms]
+        while len(rested) < len(self._walks):
+            account = await register(self._ports, _name(len(rested)))
+            for place in self._places:
+                await opt_in(account, place)
+            self._accounts.append(account)
+            rested.append(account)
+        return rested[: len(self._walks)]
+
+    async def clear(self) -> None:
+        """Takes the fences away."""
+        for place in self._places:
+            assert self._host is not None
+            await remove_place(self._host, place)
+
+    def sum_up(self) -> None:
+        for message, heard in self._cast.heard_at.items():
+            sent = self._cast.said_at.get(message)
+            if sent is not None:
+                self._story.message_ms += [(at - sent) * 1000 for at in heard]
+        self._story.summary(self._fixes, len(self._accounts), self._reconnects)
+
+
+def read_route(path: Path) -> Route:
+    """The trace in a GPX file. Raises OperatorError, which names the file."""
+    try:
+        if path.stat().st_size > FILE_MOST_BYTES:
+            raise OperatorError(f"{path} is larger than {FILE_MOST_BYTES // 1_000_000} MB")
+        points = read_gpx(path.read_bytes())
+    except FileNotFoundError:
+        raise OperatorError(f"there is no file {path}", "`make traces` fetches recorded ones") from None
+    except OSError as problem:
+        raise OperatorError(f"{path} cannot be read: {problem.strerror}") from None
+    except TraceError as problem:
+        raise OperatorError(
+            f"{path} is no trace: {problem}", "give a GPX file with a track or a route"
+        ) from None
+    if len(points) < 2:
+        raise OperatorError(f"{path} holds only one position", "give a GPX file with a track or a route")
+    return Route(path.stem, tuple(points))
+
+
+def introduction(routes: Sequence[Route], walks: Sequence[Walk], speed: float, url: str) -> str:
+    """What is replayed, and what was changed about it."""
+    lines = [f"Replaying to {url} · watch it there, too"]
+    for route in routes:
+        on_it = [walk for walk in walks if walk.route is route]
+        pairs = itertools.pairwise(route.points)
+        length_km = sum(distance_m(a.lat, a.lon, b.lat, b.lon) for a, b in pairs) / 1_000
+        lines.append(
+            f"  {route.name}: {len(route.points)} recorded fixes, {length_km:.1f} km in "
+            f"{route.duration_ms / 60_000:.0f} min; {len(on_it)} walk it, "
+            f"{sum(walk.backwards for walk in on_it)} of them backwards"
+        )
+    pace = "at their own pace" if speed == 1 else f"{speed:g} times as fast"
+    lines.append(f"  Places are as recorded. Times are not: they are moved to now and run {pace}.")
+    return "\n".join(lines)
+
+
+def _name(number: int) -> str:
+    return PEOPLE[number % len(PEOPLE)] + (str(number // len(PEOPLE) + 1) if number >= len(PEOPLE) else "")
+
+
+def _cancel(task: "asyncio.Task[int] | None") -> None:
+    if task is not None:
+        task.cancel()
+
+
+def _now_ms() -> int:
+    return round(time.time() * 1_000)
+
+
+def _speed(text: str) -> float:
+    number = float(text)
+    if not 0.1 <= number <= SPEED_MOST:
+        raise argparse.ArgumentTypeError(f"must lie between 0.1 and {SPEED_MOST:g}")
+    return number
+
+
+def _between(low: int, high: int) -> type[int]:
+    def read(text: str) -> int:
+        number = int(text)
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"must lie between {low} and {high}")
+        return number
+
+    read.__name__ = "number"
+    return read  # type: ignore[return-value]
