@@ -1,0 +1,90 @@
+# `make` prints this help.
+#
+# Everything runs from .venv, which `make setup` builds from requirements.lock (hashes checked).
+# HEREABOUTS_PORT (8000) and HEREABOUTS_DATA (.hereabouts) choose the engine that a target works on.
+
+SHELL := /bin/sh
+BIN := .venv/bin
+DATA := $(if $(HEREABOUTS_DATA),$(HEREABOUTS_DATA),.hereabouts)
+STAMP := .venv/.made-from-lock
+EXTRAS := --extra dev --extra demo --extra bench
+
+# The first Python from 3.11 on that really runs: a version manager's shim may only complain.
+FIND_PYTHON = for python in "$$PYTHON" python3.11 python3 python3.12 python3.13; do \
+	if [ -n "$$python" ] && "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	then printf %s "$$python"; break; fi; done
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up down demo traces test test-full chaos browser lint format bench lock clean
+
+help: ## Print this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Build .venv from the lock (the other targets do it when needed)
+
+$(STAMP): requirements.lock pyproject.toml
+	@set -e; python=$$($(FIND_PYTHON)); \
+	if [ -z "$$python" ]; then echo "Python 3.11 or later is needed (or set PYTHON=/path/to/it)" >&2; exit 1; fi; \
+	if ! [ -x $(BIN)/python ] || ! $(BIN)/python -c '' 2>/dev/null; then \
+		echo "making .venv with $$($$python --version)"; rm -rf .venv; \
+		$$python -m venv .venv || { \
+			echo "this Python has no venv; on Debian: apt-get install python3-venv" >&2; rm -rf .venv; exit 1; }; \
+	fi
+	@echo "installing what requirements.lock names (a few minutes the first time)"
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps -r requirements.lock \
+		| awk '/^(Collecting|Installing|Successfully)/ { print substr($$0, 1, 100); fflush() }'
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/hereabouts --version
+	@touch $(STAMP)
+
+up: setup ## Start the engine and keep it running (Ctrl-C stops it)
+	@exec $(BIN)/hereabouts up
+
+down: setup ## Stop the engine
+	@$(BIN)/hereabouts down
+
+traces: setup ## Fetch the recorded GPS traces of the demo
+	@$(BIN)/python -m cluster.demo.traces "$(DATA)/traces" >/dev/null
+
+demo: traces ## Start the engine and walk recorded traces through real clients (Ctrl-C stops both)
+	@set -e; stop() { [ -z "$$ours" ] || { ours=; $(BIN)/hereabouts down; }; }; trap stop EXIT INT TERM; \
+	if ! $(BIN)/hereabouts status >/dev/null 2>&1; then ours=yes; $(BIN)/hereabouts up --detach; fi; \
+	$(BIN)/hereabouts replay $(REPLAY) $$($(BIN)/python -m cluster.demo.traces "$(DATA)/traces" 2>/dev/null)
+
+browser: setup ## Install Chromium for the tests of the page, if none is there
+	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null \
+		|| command -v google-chrome >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing chromium (the page is tested in it)"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	else echo "no chromium: the tests of the page will be skipped (apt-get install chromium)" >&2; fi
+
+test: setup browser ## Run the tests; the last line counts what was skipped
+	@$(BIN)/python -m pytest -m "not slow" $(TESTS)
+
+test-full: setup browser ## Run the tests, the slow ones too
+	@$(BIN)/python -m pytest $(TESTS)
+
+chaos: setup ## Run the tests that kill things
+	@$(BIN)/python -m pytest tests/chaos
+
+lint: setup ## Format, lint, types, layers: check only
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix --quiet .
+
+bench: setup ## Print the figures of the README, measured here
+	@set -e; for figure in room_fanout positions; do $(BIN)/python -m benchmarks.$$figure; done
+
+lock: ## Resolve pyproject.toml anew into requirements.lock
+	@$(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-header \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links $(EXTRAS) \
+		--output-file requirements.lock pyproject.toml
+
+clean: ## Remove .venv and caches (never data)
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
