@@ -6,47 +6,26 @@ its caller gets a temporary error instead.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from actors import messages as wire
-from actors.link import Link, address_of, dial, dial_until
-from actors.messages import Message, Request
+from actors.messages import Request
 from actors.placement import SLOTS, slot_of
 from actors.protocol import EngineError, ErrorCode
+from actors.router_links import Callback, DirectoryLink, Pending, RouterConfig, ShardLink
 from storage.ids import new_id
+
+__all__ = ["Callback", "Router", "RouterConfig", "owner_of"]
 
 PENDING_LIMIT = 10_000
 """Requests without an answer per shard; past it callers get 120."""
 
 REQUEST_TIMEOUT_S = 5.0
-MOVED_RETRY_S = 0.05
 _SWEEP_S = 0.25
 
-Callback = Callable[[Any, EngineError | None], None]
-"""Called once with (reply, None) or (None, error)."""
-
 _EMPTY_VIEW = wire.View(version=0, addresses={}, owners=[0] * SLOTS, epochs=[0] * SLOTS, gateways={})
-
-
-@dataclass(frozen=True)
-class RouterConfig:
-    """Who this process is. `address` is what others may dial: a shard's link, a gateway's WebSocket URL."""
-
-    run_dir: str
-    role: str
-    name: str
-    address: str = ""
-
-
-@dataclass(slots=True)
-class _Pending:
-    message: Request
-    slot: int
-    done: Callback
-    deadline_s: float
 
 
 class Router:
@@ -63,9 +42,9 @@ class Router:
         self.on_view: Callable[[wire.View], None] = lambda _: None
         self.local: tuple[int, Callable[[Request, Callback], None]] | None = None
         """A shard's: (its number, how to hand a request to itself)."""
-        self._shards: dict[int, _ShardLink] = {}
+        self._shards: dict[int, ShardLink] = {}
         self._known_epochs: list[int] = [0] * SLOTS
-        self._directory = _DirectoryLink(self)
+        self._directory = DirectoryLink(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_rid = 1
         self._viewed = asyncio.Event()
@@ -104,7 +83,7 @@ class Router:
             return
         link = self._shards.get(shard)
         if link is None:
-            link = self._shard_link(shard)
+            link = self.shard_link(shard)
         if len(link.pending) >= PENDING_LIMIT:
             done(None, EngineError(ErrorCode.OVERLOADED, "too many requests wait for this shard", 500))
             return
@@ -112,7 +91,7 @@ class Router:
         self._next_rid = rid + 1
         message.rid = rid
         deadline_s = asyncio.get_running_loop().time() + REQUEST_TIMEOUT_S
-        link.pending[rid] = _Pending(message, slot, done, deadline_s)
+        link.pending[rid] = Pending(message, slot, done, deadline_s)
         if link.ready:
             link.link.send(message)
 
@@ -122,7 +101,7 @@ class Router:
         if self.local is not None and self.local[0] == shard:
             self.local[1](message, _ignore)
             return
-        link = self._shards.get(shard) or self._shard_link(shard)
+        link = self._shards.get(shard) or self.shard_link(shard)
         message.rid = 0
         if link.ready:
             link.link.send(message)
@@ -157,7 +136,7 @@ class Router:
     async def _refresh_shard(self, shard: int, kind: str, key: str) -> None:
         """Every shard keeps an index of all fences, so each is told."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        link = self._shard_link(shard)
+        link = self.shard_link(shard)
         rid = self._next_rid
         self._next_rid = rid + 1
         message = wire.Refresh(rid, kind, key)
@@ -167,7 +146,7 @@ class Router:
                 future.set_result(None)
 
         deadline_s = asyncio.get_running_loop().time() + REQUEST_TIMEOUT_S
-        link.pending[rid] = _Pending(message, self.view.owners.index(shard), done, deadline_s)
+        link.pending[rid] = Pending(message, self.view.owners.index(shard), done, deadline_s)
         if link.ready:
             link.link.send(message)
         await future
@@ -180,7 +159,7 @@ class Router:
             return
         self.view = view
         for shard in view.addresses:
-            self._shard_link(shard).view_changed()
+            self.shard_link(shard).view_changed()
         self.on_view(view)
         if self.local is not None:
             self.announce_moves(self.local[0])
@@ -201,10 +180,10 @@ class Router:
             if self.view.owners[slot] == shard:
                 self._known_epochs[slot] = 0
 
-    def _shard_link(self, shard: int) -> "_ShardLink":
+    def shard_link(self, shard: int) -> "ShardLink":
         link = self._shards.get(shard)
         if link is None:
-            link = self._shards[shard] = _ShardLink(self, shard)
+            link = self._shards[shard] = ShardLink(self, shard)
             if self.local is None or self.local[0] != shard:
                 self._spawn(link.run())
         return link
@@ -225,199 +204,6 @@ class Router:
 
 def _ignore(_: Any, __: EngineError | None) -> None:
     pass
-
-
-class _DirectoryLink:
-    """The link to the Directory: says who we are, receives views, comes back when it is cut."""
-
-    def __init__(self, router: Router) -> None:
-        self._router = router
-        self._link: Link | None = None
-        self._lost = asyncio.Event()
-
-    async def run(self) -> None:
-        config = self._router.config
-        while True:
-            self._lost.clear()
-            self._link = await dial_until(lambda: address_of(config.run_dir, "directory"), self)
-            self._link.send(wire.Hello(config.role, config.name, self._router.incarnation, config.address))
-            await self._lost.wait()
-
-    def close(self) -> None:
-        if self._link is not None:
-            self._link.abort()
-
-    def link_opened(self, link: Link) -> None:
-        pass
-
-    def link_received(self, link: Link, view_version: int, messages: list[Message]) -> None:  # noqa: ARG002
-        for message in messages:
-            if isinstance(message, wire.View):
-                self._router.adopt_view(message)
-
-    def link_closed(self, link: Link) -> None:  # noqa: ARG002 - there is one
-        self._lost.set()
-
-
-class _ShardLink:
-    """The link to one shard, and the requests that wait for it."""
-
-    def __init__(self, router: Router, shard: int) -> None:
-        self._router = router
-        self._shard = shard
-        self.pending: dict[int, _Pending] = {}
-        self.link: Link
-        self.ready = False
-        self._changed = asyncio.Event()
-
-    async def run(self) -> None:
-        router, config = self._router, self._router.config
-        while True:
-            self._changed.clear()
-            self.link = await dial_until(lambda: router.view.addresses.get(self._shard), self)
-            self.link.send(wire.Hello(config.role, config.name, router.incarnation))
-            # A shard that was just killed may still be in the view, and its successor in none yet: what is
-            # asked for is sent when the view names the activation that answers, see `link_received`.
-            await self._changed.wait()
-
-    def view_changed(self) -> None:
-        if self.ready:
-            self.link.view_version = self._router.view.version
-
-    def close(self) -> None:
-        if self.ready:
-            self.link.abort()
-        self._fail_all(lambda _: True, EngineError(ErrorCode.INTERNAL, "this process is stopping"))
-
-    def expire(self, now_s: float) -> None:
-        late = [rid for rid, pending in self.pending.items() if pending.deadline_s <= now_s]
-        for rid in late:
-            self.pending.pop(rid).done(None, EngineError(ErrorCode.INTERNAL, "no answer in time", 1000))
-
-    def _fail_all(self, which: Callable[[_Pending], bool], error: EngineError) -> None:
-        for rid in [rid for rid, pending in self.pending.items() if which(pending)]:
-            self.pending.pop(rid).done(None, error)
-
-    # Endpoint
-
-    def link_opened(self, link: Link) -> None:
-        pass
-
-    def link_received(self, link: Link, view_version: int, messages: list[Message]) -> None:  # noqa: ARG002
-        router, pending = self._router, self.pending
-        for message in messages:
-            kind = type(message)
-            if kind is wire.Reply:
-                waiting = pending.pop(message.rid, None)  # type: ignore[union-attr]
-                if waiting is not None:
-                    waiting.done(message.ok, None)  # type: ignore[union-attr]
-            elif kind is wire.Failure:
-                self._failed(message)  # type: ignore[arg-type]
-            elif kind is wire.View:
-                # The shard answers Hello with the view it serves under: from here on it is the owner.
-                router.adopt_view(message)  # type: ignore[arg-type]
-                self._serve_from_now(link)
-            else:
-                router.on_push(message)  # type: ignore[arg-type]
-
-    def _serve_from_now(self, link: Link) -> None:
-        self.ready = True
-        link.view_version = self._router.view.version
-        self._router.announce_moves(self._shard)
-        for waiting in list(self.pending.values()):
-            link.send(waiting.message)
-
-    def _failed(self, message: wire.Failure) -> None:
-        waiting = self.pending.get(message.rid)
-        if waiting is None:
-            return
-        if message.code == ErrorCode.MOVED:
-            # The slot has another owner: hand the request to it. Bounded by the request's deadline.
-            del self.pending[message.rid]
-            owner = self._router.shard_of(waiting.slot)
-            target = self._router._shard_link(owner)  # noqa: SLF001 - the same module's
-            target.pending[message.rid] = waiting
-            if target is not self:
-                target.send_again(message.rid)
-            else:
-                asyncio.get_running_loop().call_later(MOVED_RETRY_S, self.send_again, message.rid)
-            return
-        del self.pending[message.rid]
-        waiting.done(None, EngineError(ErrorCode(message.code), message.message, message.retry_ms))
-
-    def send_again(self, rid: int) -> None:
-        """Sends a request that still waits, if its shard can be reached; else it goes out when it can."""
-        waiting = self.pending.get(rid)
-        if waiting is not None and self.ready:
-            self.link.send(waiting.message)
-
-    def link_closed(self, link: Link) -> None:  # noqa: ARG002 - there is one
-        self.ready = False
-        self._router.forget_epochs(self._shard)
-        self._fail_all(
-            lambda waiting: isinstance(waiting.message, wire.Publish) and not waiting.message.cid,
-            EngineError(ErrorCode.INTERNAL, "the shard went away; whether this was stored is not known", 500),
-        )
-        self._changed.set()
-
-
-async def fetch_status(run_dir: str, timeout_s: float = 3.0) -> dict[str, Any]:
-    """Slots, epochs and message counts per shard, asked of the running processes.
-
-    Returns {"view": int, "gateways": {name: url}, "shards": {number: {...}}}; a shard that does not answer
-    has {"up": false}. Raises OSError if no Directory listens.
-    """
-    probe = _Probe()
-    link = await dial(address_of(run_dir, "directory"), probe)
-    link.send(wire.Hello("probe", "status", new_id()))
-    async with asyncio.timeout(timeout_s):
-        view = await probe.first(wire.View)
-    link.abort()
-    shards: dict[str, Any] = {}
-    for shard in sorted(set(view.owners)):
-        slots = sum(1 for owner in view.owners if owner == shard)
-        shards[str(shard)] = {"up": False, "slots": slots}
-        address = view.addresses.get(shard)
-        if address is None:
-            continue
-        with suppress(OSError, TimeoutError):
-            probe = _Probe()
-            link = await dial(address, probe)
-            link.send(wire.Hello("probe", "status", new_id()))
-            link.send(wire.StatusQuery(1))
-            async with asyncio.timeout(timeout_s):
-                reply = await probe.first(wire.Reply)
-            shards[str(shard)] |= {"up": True, **reply.ok}
-            link.abort()
-    return {"view": view.version, "gateways": view.gateways, "shards": shards}
-
-
-class _Probe:
-    """An endpoint that waits for the first message of a type."""
-
-    def __init__(self) -> None:
-        self._received: asyncio.Queue[Message] = asyncio.Queue()
-
-    async def first(self, kind: type[Any]) -> Any:
-        while True:
-            message = await self._received.get()
-            if isinstance(message, kind):
-                return message
-
-    def link_opened(self, link: Link) -> None:
-        pass
-
-    def link_received(self, link: Link, view_version: int, messages: list[Message]) -> None:  # noqa: ARG002
-        for message in messages:
-            self._received.put_nowait(message)
-
-    def link_closed(self, link: Link) -> None:
-        pass
-
-
-def internal_channels(subscribed: Iterable[str], slots: set[int]) -> list[str]:
-    """Those of the channels whose actor lives in one of `slots`."""
-    return [channel for channel in subscribed if slot_of(*owner_of(channel)) in slots]
 
 
 def owner_of(channel: str) -> tuple[str, str]:

@@ -86,7 +86,7 @@ class Shard:
         rooms = RoomHost(self)
         users = UserHost(self)
         self._hosts = {"room": rooms, "user": users, "region": RegionHost(self)}
-        await users.fence_book.reload()
+        await users.crossings.reload()
         self._server = await listen(self.router.config.address, self)
         await self.router.start()
         self._serving = True
@@ -305,7 +305,7 @@ class Shard:
     async def _refresh_fences(self, asker: Asker) -> None:
         users = self._hosts["user"]
         assert isinstance(users, UserHost)
-        await users.fence_book.reload()
+        await users.crossings.reload()
         asker.answer({})
 
     # -- time -------------------------------------------------------------------------------------

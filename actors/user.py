@@ -19,7 +19,18 @@ from geo.cells import Cell, parent_of, region_of, regions_within
 from geo.coordinates import LatLng
 from geo.crossings import Standing
 from geo.fixes import Fix, Verdict, admit
-from geo.privacy import Audience, Precision, Relation, Shown, Visibility, audience_admits, coarse, stick, view
+from geo.privacy import (
+    Audience,
+    Precision,
+    Relation,
+    Shown,
+    Visibility,
+    audience_admits,
+    coarse,
+    stick,
+    strangers_resolution,
+    view,
+)
 from geo.proximity import LIMIT_MAX, RADIUS_MAX_M, MapView, band_of, changes_to
 from storage.streams import UserRecord
 
@@ -28,8 +39,8 @@ SETTLE_MS = 2_000
 ANNOUNCE_AGAIN_MS = 60_000
 """A place that does not change is told again this often: regions forget what is old."""
 
-_RESOLUTION = {"exact": 8, "r9": 8, "r8": 8, "r7": 7, "city": 5, "hidden": 8}
-"""What regions are told: res 8 or coarser, whatever the person shows to matches."""
+_HIDDEN_RESOLUTION = 8
+"""Who is hidden still looks around from a snapped place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +182,9 @@ def placed(state: UserState, now_ms: int) -> list[UserEffect]:
     if state.last is None or now_ms - state.last.t_ms > PLACE_TTL_MS:
         return []
     precision = state.record.visibility_precision
-    resolution = _RESOLUTION[precision]
+    resolution = _resolution(precision)
     state.shown = stick(state.shown, LatLng(state.last.lat, state.last.lon), resolution, state.last.t_ms)
-    place = coarse(parent_of(Cell(state.shown.cell), resolution))
+    place = coarse(parent_of(state.shown.cell, resolution))
     audience = state.record.visibility_audience
     visible = audience != "nobody" and precision != "hidden"
     told = (place.cell, audience, precision)
@@ -196,6 +207,11 @@ def placed(state: UserState, now_ms: int) -> list[UserEffect]:
     return effects + _watch(state)
 
 
+def _resolution(precision: str) -> int:
+    """What regions are told: res 8 or coarser, whatever the person shows to matches."""
+    return strangers_resolution(Precision(precision)) or _HIDDEN_RESOLUTION
+
+
 def announce_again(state: UserState, regions: set[str], now_ms: int) -> list[UserEffect]:
     """These regions begin anew somewhere: tells them all they knew."""
     if not regions & (state.announced.keys() | {state.watching[0]}):
@@ -213,7 +229,7 @@ def wanted_watch(state: UserState, radius_m: float = 0.0) -> wire.RegionWatch | 
     if state.shown is None or not state.region:
         return None
     radius_m = max([radius_m, *(near.radius_m for near in state.views.values())])
-    place = coarse(parent_of(Cell(state.shown.cell), _RESOLUTION[state.record.visibility_precision]))
+    place = coarse(parent_of(state.shown.cell, _resolution(state.record.visibility_precision)))
     return wire.RegionWatch(0, state.region, state.user, place.lat, place.lon, radius_m)
 
 

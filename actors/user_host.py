@@ -5,29 +5,26 @@ import logging
 from collections.abc import Awaitable
 from typing import Any
 
-import asyncpg
 import msgspec
 from redis.exceptions import RedisError
 
 from actors import messages as wire
 from actors import user
 from actors.activation import Activation, Stage, Waiting
+from actors.crossings import Crossings
 from actors.effects import NOBODY, Asker, Refuse
-from actors.fence import Fence, FenceBook
 from actors.host import Hosting
 from actors.placement import slot_of
 from actors.protocol import RECOVERY_LIMIT, EngineError, ErrorCode
 from actors.region import PLACE_TTL_MS
 from actors.stream import WINDOW, Publication, Stream
 from actors.user import Moved, ToRegion, UserState
-from geo.crossings import Crossing, Standing, follow
+from geo.crossings import Standing
 from geo.fixes import Fix
 from geo.privacy import Audience, Shown
 from geo.proximity import LIMIT_MAX
-from storage import fences as fence_table
 from storage import positions, streams
 from storage.ids import is_id, new_id
-from storage.messages import FENCED
 from storage.positions import Place
 
 log = logging.getLogger("hereabouts.user")
@@ -41,7 +38,7 @@ class UserHost:
 
     def __init__(self, shard: Hosting) -> None:
         self._shard = shard
-        self.fence_book = FenceKeeper(shard, self)
+        self.crossings = Crossings(shard)
         self._moved: list[tuple[Activation, Fix, bool]] = []
         self._unsaved: dict[tuple[int, str], Place] = {}
         self._saving = False
@@ -72,7 +69,7 @@ class UserHost:
 
     def activated(self, activation: Activation) -> None:
         self._run(activation, user.placed(activation.state, self._shard.now_ms()))
-        self._close_removed(activation)
+        self.crossings.close_removed(activation)
 
     async def restore(self) -> None:
         """After a start: activates those whose place is fresh, so that regions know them again (ACT-9)."""
@@ -284,17 +281,9 @@ class UserHost:
         moved, self._moved = self._moved, []
         if not moved:
             return
-        book = self.fence_book.book
-        for (activation, fix, first), held in zip(
-            moved, book.holding([fix for _, fix, _ in moved]), strict=True
-        ):
+        self.crossings.follow(moved)
+        for activation, fix, _ in moved:
             state: UserState = activation.state
-            if held or state.fences:
-                state.fences, crossings = follow(
-                    state.fences, fix, held, book.index, book.rules, first_ever=first
-                )
-                for fence_id, crossing in crossings:
-                    self._crossed(activation, fence_id, book.fences.get(fence_id), crossing)
             shown = state.shown
             self._unsaved[activation.slot, state.user] = Place(
                 fix.lat,
@@ -322,115 +311,6 @@ class UserHost:
                     await asyncio.sleep(_RETRY_S * 5)
         finally:
             self._saving = False
-
-    # -- crossings ----------------------------------------------------------------------------------
-
-    def _close_removed(self, activation: Activation) -> None:
-        for fence, crossing in self.fence_book.book.closed(activation.state.fences, self._shard.now_ms()):
-            self._crossed(activation, fence, None, crossing)
-
-    def fences_changed(self) -> None:
-        """The book is new: who was inside a fence that is gone, left it (GEO-17)."""
-        for activation in list(self._shard.activations.values()):
-            if activation.kind == "user" and activation.stage is Stage.ACTIVE:
-                self._close_removed(activation)
-
-    def _crossed(
-        self, activation: Activation, fence_id: str, fence: Fence | None, crossing: Crossing
-    ) -> None:
-        state: UserState = activation.state
-        if crossing.event != "exit":
-            state.visits[fence_id] = state.visits.get(fence_id, 0) + 1
-        visit = state.visits.get(fence_id, 0)
-        body = {"fence": fence_id, **msgspec.to_builtins(crossing), "v": 1}
-        room = fence.room if fence is not None and fence_id in state.record.auto_join else ""
-        row = streams.CrossingRow(
-            state.user,
-            fence_id,
-            visit,
-            str(crossing.event),
-            crossing.at_ms,
-            msgspec.json.encode(body).decode(),
-            new_id(),
-            room,
-        )
-        activation.crossings.append(row)
-        if len(activation.crossings) == 1:
-            self._shard.spawn(self._record(activation))
-
-    async def _record(self, activation: Activation) -> None:
-        """Stores a person's crossings one after the other, each until it is stored."""
-        while activation.crossings and activation.stage is not Stage.GONE:
-            row: streams.CrossingRow = activation.crossings[0]
-            try:
-                await self._record_one(activation, row)
-            except asyncpg.PostgresError as error:
-                if error.sqlstate == FENCED:
-                    # Another activation decides for this person now, from what is stored.
-                    self._shard.deactivate(activation)
-                    return
-                log.warning("a crossing waits: %s", type(error).__name__)
-                await asyncio.sleep(_RETRY_S)
-            except (OSError, TimeoutError, asyncpg.InterfaceError, EngineError) as error:
-                log.warning("a crossing waits: %s", type(error).__name__)
-                await asyncio.sleep(_RETRY_S)
-            else:
-                activation.crossings.popleft()
-                if activation.state.streams:
-                    await self._tail_soon(activation)
-
-    async def _tail_soon(self, activation: Activation) -> None:
-        """Pushes what was stored, as a turn of its own: turns never overlap."""
-        done = asyncio.get_running_loop().create_future()
-
-        def answered(_: Any, __: EngineError | None) -> None:
-            if not done.done():
-                done.set_result(None)
-
-        self._shard.router.call("user", activation.key, wire.Refresh(0, "user", activation.key), answered)
-        await done
-
-    async def _record_one(self, activation: Activation, row: streams.CrossingRow) -> None:
-        epoch = self._shard.router.epoch_of(activation.slot)
-        if row.room:
-            crossing = wire.Crossing(
-                0,
-                row.room,
-                row.user,
-                activation.slot,
-                epoch,
-                row.fence,
-                row.visit,
-                row.event,
-                row.body.encode(),
-                row.at_ms,
-                moves_membership=True,
-            )
-            try:
-                await self._shard.router.request("room", row.room, crossing)
-            except EngineError as error:
-                if error.code != ErrorCode.DENIED:
-                    raise
-            else:
-                return
-        async with self._shard.pool.acquire() as connection:
-            await streams.record_crossing(connection, [(activation.slot, epoch)], row)
-
-
-class FenceKeeper:
-    """Keeps the newest book of fences."""
-
-    def __init__(self, shard: Hosting, users: UserHost) -> None:
-        self._shard = shard
-        self._users = users
-        self.book = FenceBook()
-
-    async def reload(self) -> None:
-        """Reads all live fences; ends visits to those that are gone."""
-        async with self._shard.pool.acquire() as connection:
-            rows = await fence_table.live_fences(connection)
-        self.book = FenceBook.of(rows)
-        self._users.fences_changed()
 
 
 def _publication(event: streams.UserEvent) -> Publication:

@@ -1,0 +1,64 @@
+"""Asks the running processes how they are, from outside: what `hereabouts status` shows."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+from actors import messages as wire
+from actors.link import Link, address_of, dial
+from actors.messages import Message
+from storage.ids import new_id
+
+
+async def fetch_status(run_dir: str, timeout_s: float = 3.0) -> dict[str, Any]:
+    """Slots, epochs and message counts per shard, asked of the running processes.
+
+    Returns {"view": int, "gateways": {name: url}, "shards": {number: {...}}}; a shard that does not answer
+    has {"up": false}. Raises OSError if no Directory listens.
+    """
+    probe = _Probe()
+    link = await dial(address_of(run_dir, "directory"), probe)
+    link.send(wire.Hello("probe", "status", new_id()))
+    async with asyncio.timeout(timeout_s):
+        view = await probe.first(wire.View)
+    link.abort()
+    shards: dict[str, Any] = {}
+    for shard in sorted(set(view.owners)):
+        slots = sum(1 for owner in view.owners if owner == shard)
+        shards[str(shard)] = {"up": False, "slots": slots}
+        address = view.addresses.get(shard)
+        if address is None:
+            continue
+        with suppress(OSError, TimeoutError):
+            probe = _Probe()
+            link = await dial(address, probe)
+            link.send(wire.Hello("probe", "status", new_id()))
+            link.send(wire.StatusQuery(1))
+            async with asyncio.timeout(timeout_s):
+                reply = await probe.first(wire.Reply)
+            shards[str(shard)] |= {"up": True, **reply.ok}
+            link.abort()
+    return {"view": view.version, "gateways": view.gateways, "shards": shards}
+
+
+class _Probe:
+    """An endpoint that waits for the first message of a type."""
+
+    def __init__(self) -> None:
+        self._received: asyncio.Queue[Message] = asyncio.Queue()
+
+    async def first(self, kind: type[Any]) -> Any:
+        while True:
+            message = await self._received.get()
+            if isinstance(message, kind):
+                return message
+
+    def link_opened(self, link: Link) -> None:
+        pass
+
+    def link_received(self, link: Link, view_version: int, messages: list[Message]) -> None:  # noqa: ARG002
+        for message in messages:
+            self._received.put_nowait(message)
+
+    def link_closed(self, link: Link) -> None:
+        pass

@@ -1,0 +1,194 @@
+"""A process's links to the Directory and to the shards, and the requests that wait on them."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from actors import messages as wire
+from actors.link import Link, address_of, dial_until
+from actors.messages import Message, Request
+from actors.protocol import EngineError, ErrorCode
+
+MOVED_RETRY_S = 0.05
+
+Callback = Callable[[Any, EngineError | None], None]
+"""Called once with (reply, None) or (None, error)."""
+
+
+@dataclass(frozen=True)
+class RouterConfig:
+    """Who this process is. `address` is what others may dial: a shard's link, a gateway's WebSocket URL."""
+
+    run_dir: str
+    role: str
+    name: str
+    address: str = ""
+
+
+class Routing(Protocol):
+    """The router, as its links see it."""
+
+    config: RouterConfig
+    incarnation: str
+    view: wire.View
+    on_push: Callable[[wire.Pushed], None]
+
+    def adopt_view(self, view: wire.View) -> None:
+        """Takes a newer view."""
+
+    def announce_moves(self, shard: int) -> None:
+        """The shard answers: reports its slots that are new to us."""
+
+    def forget_epochs(self, shard: int) -> None:
+        """The link to a shard was cut."""
+
+    def shard_of(self, slot: int) -> int:
+        """The owner of a slot."""
+
+    def shard_link(self, shard: int) -> "ShardLink":
+        """The link to a shard."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """A request without its answer."""
+
+    message: Request
+    slot: int
+    done: Callback
+    deadline_s: float
+
+
+class DirectoryLink:
+    """The link to the Directory: says who we are, receives views, comes back when it is cut."""
+
+    def __init__(self, router: Routing) -> None:
+        self._router = router
+        self._link: Link | None = None
+        self._lost = asyncio.Event()
+
+    async def run(self) -> None:
+        config = self._router.config
+        while True:
+            self._lost.clear()
+            self._link = await dial_until(lambda: address_of(config.run_dir, "directory"), self)
+            self._link.send(wire.Hello(config.role, config.name, self._router.incarnation, config.address))
+            await self._lost.wait()
+
+    def close(self) -> None:
+        if self._link is not None:
+            self._link.abort()
+
+    def link_opened(self, link: Link) -> None:
+        pass
+
+    def link_received(self, link: Link, view_version: int, messages: list[Message]) -> None:  # noqa: ARG002
+        for message in messages:
+            if isinstance(message, wire.View):
+                self._router.adopt_view(message)
+
+    def link_closed(self, link: Link) -> None:  # noqa: ARG002 - there is one
+        self._lost.set()
+
+
+class ShardLink:
+    """The link to one shard, and the requests that wait for it."""
+
+    def __init__(self, router: Routing, shard: int) -> None:
+        self._router = router
+        self._shard = shard
+        self.pending: dict[int, Pending] = {}
+        self.link: Link
+        self.ready = False
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        router, config = self._router, self._router.config
+        while True:
+            self._changed.clear()
+            self.link = await dial_until(lambda: router.view.addresses.get(self._shard), self)
+            self.link.send(wire.Hello(config.role, config.name, router.incarnation))
+            # A shard that was just killed may still be in the view, and its successor in none yet: what is
+            # asked for is sent when the view names the activation that answers, see `link_received`.
+            await self._changed.wait()
+
+    def view_changed(self) -> None:
+        if self.ready:
+            self.link.view_version = self._router.view.version
+
+    def close(self) -> None:
+        if self.ready:
+            self.link.abort()
+        self._fail_all(lambda _: True, EngineError(ErrorCode.INTERNAL, "this process is stopping"))
+
+    def expire(self, now_s: float) -> None:
+        late = [rid for rid, pending in self.pending.items() if pending.deadline_s <= now_s]
+        for rid in late:
+            self.pending.pop(rid).done(None, EngineError(ErrorCode.INTERNAL, "no answer in time", 1000))
+
+    def _fail_all(self, which: Callable[[Pending], bool], error: EngineError) -> None:
+        for rid in [rid for rid, pending in self.pending.items() if which(pending)]:
+            self.pending.pop(rid).done(None, error)
+
+    # Endpoint
+
+    def link_opened(self, link: Link) -> None:
+        pass
+
+    def link_received(self, link: Link, view_version: int, messages: list[Message]) -> None:  # noqa: ARG002
+        router, pending = self._router, self.pending
+        for message in messages:
+            kind = type(message)
+            if kind is wire.Reply:
+                waiting = pending.pop(message.rid, None)  # type: ignore[union-attr]
+                if waiting is not None:
+                    waiting.done(message.ok, None)  # type: ignore[union-attr]
+            elif kind is wire.Failure:
+                self._failed(message)  # type: ignore[arg-type]
+            elif kind is wire.View:
+                # The shard answers Hello with the view it serves under: from here on it is the owner.
+                router.adopt_view(message)  # type: ignore[arg-type]
+                self._serve_from_now(link)
+            else:
+                router.on_push(message)  # type: ignore[arg-type]
+
+    def _serve_from_now(self, link: Link) -> None:
+        self.ready = True
+        link.view_version = self._router.view.version
+        self._router.announce_moves(self._shard)
+        for waiting in list(self.pending.values()):
+            link.send(waiting.message)
+
+    def _failed(self, message: wire.Failure) -> None:
+        waiting = self.pending.get(message.rid)
+        if waiting is None:
+            return
+        if message.code == ErrorCode.MOVED:
+            # The slot has another owner: hand the request to it. Bounded by the request's deadline.
+            del self.pending[message.rid]
+            owner = self._router.shard_of(waiting.slot)
+            target = self._router.shard_link(owner)
+            target.pending[message.rid] = waiting
+            if target is not self:
+                target.send_again(message.rid)
+            else:
+                asyncio.get_running_loop().call_later(MOVED_RETRY_S, self.send_again, message.rid)
+            return
+        del self.pending[message.rid]
+        waiting.done(None, EngineError(ErrorCode(message.code), message.message, message.retry_ms))
+
+    def send_again(self, rid: int) -> None:
+        """Sends a request that still waits, if its shard can be reached; else it goes out when it can."""
+        waiting = self.pending.get(rid)
+        if waiting is not None and self.ready:
+            self.link.send(waiting.message)
+
+    def link_closed(self, link: Link) -> None:  # noqa: ARG002 - there is one
+        self.ready = False
+        self._router.forget_epochs(self._shard)
+        self._fail_all(
+            lambda waiting: isinstance(waiting.message, wire.Publish) and not waiting.message.cid,
+            EngineError(ErrorCode.INTERNAL, "the shard went away; whether this was stored is not known", 500),
+        )
+        self._changed.set()
