@@ -31,8 +31,9 @@ $(STAMP): requirements.lock pyproject.toml
 			echo "this Python has no venv; on Debian: apt-get install python3-venv" >&2; rm -rf .venv; exit 1; }; \
 	fi
 	@echo "installing what requirements.lock names (a few minutes the first time)"
-	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps -r requirements.lock \
-		| awk '/^(Collecting|Installing|Successfully)/ { print substr($$0, 1, 100); fflush() }'
+	@{ $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps -r requirements.lock \
+		&& touch .venv/.packages; } | awk '/^(Collecting|Installing)/ { print substr($$0, 1, 100); fflush() }'
+	@rm .venv/.packages 2>/dev/null || { echo "pip failed: see above" >&2; exit 1; }
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@$(BIN)/hereabouts --version
 	@touch $(STAMP)
