@@ -9,6 +9,7 @@ from typing import Any
 from cluster.demo.ports import PortError, Ports
 
 BORN = "1990-01-01"
+DEVICE = "hereabouts-replay"
 RENEW_BEFORE_S = 60.0
 
 
@@ -20,9 +21,9 @@ class Account:
     handle: str
     user: str
     _password: str
-    _access: str
-    _refresh: str
-    _until: float
+    _access: str = ""
+    _refresh: str = ""
+    _until: float = 0.0
     last_t_ms: int = 0
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -30,18 +31,21 @@ class Account:
         """An access token that is good for another minute, renewed if need be."""
         async with self._lock:
             if fresh or time.monotonic() > self._until - RENEW_BEFORE_S:
-                self._take(await self._renewed())
+                self.take(await self._renewed())
             return self._access
 
     async def _renewed(self) -> Any:
+        body = {"refresh_token": self._refresh, "device": DEVICE}
         try:
-            return await self.ports.call("POST", "/v1/auth/refresh", {"refresh_token": self._refresh})
+            return await self.ports.call("POST", "/v1/auth/refresh", body)
         except PortError as refused:
             if refused.status not in (400, 401, 403):
                 raise
-        return await log_in(self.ports, self.handle, self._password)
+        body = {"handle": self.handle, "password": self._password, "device": DEVICE}
+        return await self.ports.call("POST", "/v1/auth/login", body)
 
-    def _take(self, answer: Any) -> None:
+    def take(self, answer: Any) -> None:
+        """Keeps the tokens of a sign-in."""
         self._access, self._refresh = answer["access_token"], answer["refresh_token"]
         self._until = time.monotonic() + answer["expires_in"]
 
@@ -53,17 +57,9 @@ class Account:
 async def register(ports: Ports, name: str) -> Account:
     """Creates a person whom everyone may see at res 8, under a handle that begins with `name`."""
     handle, password = f"{name}-{secrets.token_hex(2)}", secrets.token_urlsafe(18)
-    await ports.call(
-        "POST", "/v1/auth/register", {"handle": handle, "password": password, "birth_date": BORN}
-    )
-    answer = await log_in(ports, handle, password)
-    user = answer["user"]
-    account = Account(ports, handle, user["id"] if isinstance(user, dict) else user, password, "", "", 0.0)
-    account._take(answer)  # noqa: SLF001 - its own constructor
+    body = {"handle": handle, "password": password, "birth_date": BORN, "device": DEVICE}
+    answer = await ports.call("POST", "/v1/auth/register", body)
+    account = Account(ports, handle, answer["user"], password)
+    account.take(answer)
     await account.call("PUT", "/v1/me/visibility", {"audience": "everyone", "precision": "r8"})
     return account
-
-
-async def log_in(ports: Ports, handle: str, password: str) -> Any:
-    body = {"handle": handle, "password": password, "device": "hereabouts-replay"}
-    return await ports.call("POST", "/v1/auth/login", body)

@@ -201,6 +201,8 @@ class Client:
                 self._row(name, channel, key, None if sign == "-" else rest[0])
         elif "e" in frame:
             self._hear(name, {"e": frame["e"]})
+        elif "unsub" in frame:  # the engine ended it: they are out of the room
+            del self._channels[name], self._numbers[frame["p"]]
 
     def _row(self, name: str, channel: _Channel, key: str, data: Any) -> None:
         before = channel.rows.pop(key, None)

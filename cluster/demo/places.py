@@ -24,13 +24,13 @@ class Place:
 
 async def make_place(host: Account, name: str, point: TracePoint) -> Place:
     """Creates a fence around a recorded point, bound to a new room of kind place."""
-    room = await host.call("POST", "/v1/rooms", {"name": name, "kind": "place", "members": []})
     feature = {
         "type": "Feature",
         "geometry": {"type": "Polygon", "coordinates": [circle(point.lat, point.lon, RADIUS_M)]},
-        "properties": {"name": name, "room": room["id"], "audience": "everyone"},
+        "properties": {"name": name, "audience": "everyone"},
     }
     fence = await host.call("POST", "/v1/fences", feature)
+    room = await host.call("POST", "/v1/rooms", {"name": name, "kind": "place", "fence": fence["id"]})
     return Place(name, fence["id"], room["id"])
 
 

@@ -45,13 +45,18 @@ export class Account {
 
   async join(handle, birthDate) {
     const password = randomText(24);
-    await send("POST", "/v1/auth/register", { body: { handle, password, birth_date: birthDate } });
+    const body = { handle, password, birth_date: birthDate, device: device() };
+    const answer = await send("POST", "/v1/auth/register", { body });
     localStorage.setItem(PASSWORDS, JSON.stringify({ ...passwords(), [handle]: password }));
-    await this.enter(handle, password);
+    this.begin(handle, answer);
   }
 
   async enter(handle, password) {
     const answer = await send("POST", "/v1/auth/login", { body: { handle, password, device: device() } });
+    this.begin(handle, answer);
+  }
+
+  begin(handle, answer) {
     this.handle = handle;
     localStorage.setItem(LAST, handle);
     this.adopt(answer);
@@ -89,7 +94,7 @@ export class Account {
     const first = !this.user;
     const before = this.tokens;
     try {
-      const answer = await send("POST", "/v1/auth/refresh", { body: { refresh_token: before.refresh_token } });
+      const answer = await send("POST", "/v1/auth/refresh", { body: { refresh_token: before.refresh_token, device: device() } });
       if (this.tokens !== before) return;
       this.adopt(answer);
     } catch (error) {
@@ -108,8 +113,7 @@ export class Account {
 
   adopt(answer) {
     this.tokens = { ...this.tokens, ...answer, until: Date.now() + answer.expires_in * 1000 };
-    const user = answer.user ?? this.user;
-    this.user = typeof user === "object" && user ? user.id ?? user.user : user;
+    this.user = answer.user;
     sessionStorage.setItem(SESSION, JSON.stringify({ handle: this.handle, refresh_token: this.tokens.refresh_token }));
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.refresh().catch(() => {}), answer.expires_in * 750);

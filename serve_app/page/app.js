@@ -35,7 +35,11 @@ const socket = new Socket({
   urls: () => send("GET", "/v1/rt").then(({ url, fallback }) => [url, fallback].filter(Boolean)),
   state: showState,
 });
-const feed = new Feed({ list: $("feed"), none: $("feed-none"), names, badge: () => badge("events") });
+const feed = new Feed({
+  list: $("feed"), none: $("feed-none"), names,
+  room: (id) => rooms.name(id),
+  badge: () => badge("events"),
+});
 const place = new Place({
   socket,
   changed: (now) => {
@@ -52,7 +56,7 @@ const fences = new Fences({ list: $("fences"), none: $("fences-none"), map, call
   go("map");
   map.show(...centre, 1500);
 } });
-const rooms = new Rooms({ $, socket, names, call, feed, me: () => account.user, badge: () => badge("talk"), online: (users) => {
+const rooms = new Rooms({ $, socket, names, call, feed, me: () => account.user, badge: () => badge("talk"), learnt: (room) => feed.learnt(room), online: (users) => {
   people.online = new Set(users);
   people.render();
 } });

@@ -5,14 +5,15 @@ import { clock, el } from "./dom.js";
 const KEPT = 200;
 
 export class Feed {
-  constructor({ list, none, names, badge }) {
-    Object.assign(this, { list, none, names, badge });
+  /** `room(id)` is a room's name. */
+  constructor({ list, none, names, room, badge }) {
+    Object.assign(this, { list, none, names, room, badge });
     this.lines = [];
     this.keys = new Set();
   }
 
   /**
-   * Adds a line. `parts` are strings and {user}; `kind` chooses the mark; `key` keeps an event from standing
+   * Adds a line. `parts` are strings, {user}, {room} and {strong: text}; `kind` chooses the mark; `key` keeps an event from standing
    * twice (streams are read again after a loss); `action` is {text, run}.
    */
   add({ kind, parts, at = Date.now(), key, action, fresh = true }) {
@@ -42,13 +43,17 @@ export class Feed {
   }
 
   write(line) {
-    line.text.replaceChildren(...line.parts.map((part) =>
-      typeof part === "string" ? part : el("b", { text: part.user ? this.names.of(part.user) : part.strong })));
+    line.text.replaceChildren(...line.parts.map((part) => typeof part === "string" ? part : el("b", { text: this.name(part) })));
   }
 
-  /** A handle has been learnt: rewrites the lines that name this user. */
-  learnt(user) {
-    for (const line of this.lines) if (line.parts.some((part) => part.user === user)) this.write(line);
+  name({ user, room, strong }) {
+    if (room) return this.room(room);
+    return strong ?? this.names.of(user);
+  }
+
+  /** A name has been learnt: rewrites the lines where it stands. */
+  learnt(id) {
+    for (const line of this.lines) if (line.parts.some(({ user, room }) => user === id || room === id)) this.write(line);
   }
 
   clear() {

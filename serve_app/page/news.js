@@ -12,24 +12,19 @@ export function crossingLine({ d, i, t }, fences) {
  * unknown ones are shown by their name only.
  */
 export function meLine({ d, i, t }, { answer }) {
-  const user = d.user ?? d.by ?? d.from;
+  const user = d.user;
   const line = { kind: "news", at: t, key: i };
   switch (d.type) {
-    case "connection.request":
     case "connection.requested":
       return { ...line, parts: [{ user }, " would like to connect"], action: { text: "Accept", run: () => answer(user, "accept", d.version) } };
-    case "connection.accept":
-    case "connection.accepted":
     case "connection.matched":
       return { ...line, parts: ["You and ", { user }, " are connected"] };
     case "room.invited":
-    case "room.invitation":
-      return { ...line, parts: ["You are invited to ", { strong: d.name ?? "a room" }] };
+      return { ...line, parts: [{ user: d.by }, " invites you to ", { room: d.room }] };
     case "room.joined":
-      return { ...line, parts: ["You are in ", { strong: d.name ?? "a room" }, " now"] };
+      return { ...line, parts: ["You are in ", { room: d.room }, " now"] };
     case "room.left":
-    case "room.removed":
-      return { ...line, parts: ["You are out of ", { strong: d.name ?? "a room" }] };
+      return { ...line, parts: ["You are out of ", { room: d.room }] };
     case "near.enter":
       return { ...line, kind: "meet", parts: [{ user }, ", a connection of yours, is close"] };
     case "near.leave":

@@ -4,9 +4,10 @@ import { el, toast } from "./dom.js";
 import { Room } from "./room.js";
 
 export class Rooms {
-  constructor({ $, socket, names, me, call, feed, online, badge }) {
-    Object.assign(this, { $, call, names, badge });
+  constructor({ $, socket, names, me, call, feed, online, badge, learnt }) {
+    Object.assign(this, { $, call, names, badge, learnt });
     this.all = new Map();
+    this.titles = new Map(); // also of rooms that I have left
     this.room = new Room({
       socket, names, me, call, feed,
       nodes: {
@@ -27,7 +28,16 @@ export class Rooms {
   async load() {
     const answer = await this.call("GET", "/v1/rooms?limit=300");
     this.all = new Map(answer.items.map((room) => [room.id, room]));
+    for (const room of answer.items) {
+      const known = this.titles.has(room.id);
+      this.titles.set(room.id, room.name || "a room");
+      if (!known) this.learnt(room.id);
+    }
     this.render();
+  }
+
+  name(id) {
+    return this.titles.get(id) ?? "a room";
   }
 
   render() {
@@ -44,7 +54,7 @@ export class Rooms {
     try {
       if (!room) await this.load();
       room = this.all.get(id);
-      if (room?.state === "invited" || room?.my_state === "invited") {
+      if (room?.state === "invited") {
         await this.call("PUT", `/v1/rooms/${id}/members/${this.room.me()}`, {});
         await this.load();
         room = this.all.get(id);
@@ -105,5 +115,5 @@ export class Rooms {
 
 function note(room) {
   const kind = { place: "a place's room", direct: "the two of you", group: "a group" }[room.kind] ?? "";
-  return (room.state ?? room.my_state) === "invited" ? `${kind} · you are invited` : kind;
+  return room.state === "invited" ? `${kind} · you are invited` : kind;
 }

@@ -120,7 +120,7 @@ export class Socket {
     }
     if (code === 3005) this.distrust = true;
     const ceiling = Math.min(BACKOFF_MS.most, BACKOFF_MS.least * 2 ** ++this.attempt);
-    const delay = bye?.retry_ms ?? BACKOFF_MS.least + Math.random() * (ceiling - BACKOFF_MS.least);
+    const delay = Math.max(bye?.retry_ms ?? 0, BACKOFF_MS.least + Math.random() * (ceiling - BACKOFF_MS.least));
     this.report("waiting", delay);
     this.retryTimer = setTimeout(() => this.connect(), delay);
   }
@@ -160,12 +160,20 @@ export class Socket {
       if (!line) continue;
       const frame = JSON.parse(line);
       if (frame.id !== undefined) this.settle(frame);
-      else if (frame.p !== undefined) this.numbers.get(frame.p)?.push(frame);
+      else if (frame.p !== undefined) this.push(frame);
       else if (frame.bye) this.bye = frame.bye;
       else if (frame.tops) this.compare(frame.tops);
       else if (frame.err) console.warn("rt: refused frame", frame.err);
       else if (Object.keys(frame).length === 0) this.write({});
     }
+  }
+
+  push(frame) {
+    const channel = this.numbers.get(frame.p);
+    if (!channel) return;
+    if (!frame.unsub) return channel.push(frame);
+    this.numbers.delete(frame.p); // the engine ended this subscription
+    this.refuse(channel, new CommandError({ code: 103, msg: frame.unsub.reason }));
   }
 
   compare(tops) {
