@@ -1,0 +1,60 @@
+"""Outlines of H3 cells, for whoever draws a map without a library of their own."""
+
+from typing import Annotated, Literal
+
+import h3
+from fastapi import APIRouter, Depends, Path, Response
+from pydantic import ConfigDict
+
+from serve_app.errors import not_found
+from serve_app.gate import anybody
+from serve_app.schemas import Answer, problems
+
+router = APIRouter(
+    prefix="/v1/cells", tags=["location"], responses=problems(404, 429, 500), dependencies=[Depends(anybody)]
+)
+
+Position = list[float]
+
+
+class Outline(Answer):
+    """A ring of [longitude, latitude]; one that steps over ±180 goes the short way round."""
+
+    type: Literal["Polygon"] = "Polygon"
+    coordinates: list[list[Position]]
+
+
+class CellProperties(Answer):
+    """`centre` is [longitude, latitude]."""
+
+    resolution: int
+    centre: Position
+
+
+class CellShown(Answer):
+    """A GeoJSON Feature."""
+
+    model_config = ConfigDict(json_schema_extra={"description": "A GeoJSON Feature (RFC 7946)"})
+
+    type: Literal["Feature"] = "Feature"
+    id: str
+    geometry: Outline
+    properties: CellProperties
+
+
+@router.get("/{cell}", summary="The outline of an H3 cell")
+async def get_cell(
+    cell: Annotated[str, Path(description="An H3 cell as hexadecimal text", examples=["881f1d4887fffff"])],
+    response: Response,
+) -> CellShown:
+    """It never changes: keep it. 404 for what is no cell."""
+    if not (len(cell) == 15 and cell.isascii() and cell == cell.lower() and h3.is_valid_cell(cell)):
+        raise not_found()
+    ring = [[round(lon, 7), round(lat, 7)] for lat, lon in h3.cell_to_boundary(cell)]
+    lat, lon = h3.cell_to_latlng(cell)
+    response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+    return CellShown(
+        id=cell,
+        geometry=Outline(coordinates=[[*ring, ring[0]]]),
+        properties=CellProperties(resolution=h3.get_resolution(cell), centre=[round(lon, 7), round(lat, 7)]),
+    )

@@ -1,0 +1,170 @@
+"""My own account."""
+
+from datetime import date
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Response
+from pydantic import ConfigDict
+
+from actors.protocol import ErrorCode
+from identity.accounts import age_years
+from serve_app.errors import Refusal
+from serve_app.gate import Caller, FenceInPath, ServicesHere
+from serve_app.routes.auth import Handle
+from serve_app.routes.fences import visible_fence
+from serve_app.schemas import Answer, Audience, Body, problems
+from storage.accounts import Account, load_account, update_profile, update_visibility
+from storage.fences import put_grant
+from storage.outbox import write_event
+
+router = APIRouter(prefix="/v1/me", tags=["me"], responses=problems(401, 429, 500, 503))
+
+Precision = Literal["exact", "r9", "r8", "r7", "city", "hidden"]
+
+
+class Visibility(Body):
+    """Who may see where I am, and how precisely; strangers never get finer than res 8 (~300 m)."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"audience": "everyone", "precision": "r8"}]})
+
+    audience: Audience
+    precision: Precision
+
+
+class OwnProfile(Answer):
+    """My account as only I see it."""
+
+    id: str
+    handle: str
+    birth_date: date
+    age: int
+    mail: str | None
+    status: str
+    visibility: Visibility
+    who_can_add_me: Audience
+    version: int
+
+
+class ProfileChanges(Body):
+    """What is given is changed."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"who_can_add_me": "everyone"}]})
+
+    handle: Handle | None = None
+    who_can_add_me: Audience | None = None
+
+
+class Grant(Body):
+    """What a fence may do with me: tell its owner who I am (`exact`) or only count me; take me into its
+    room when I come, and out when I go.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"grant": "exact", "auto_join": True}]})
+
+    grant: Literal["exact", "count"] = "count"
+    auto_join: bool = False
+
+
+def _own(account: Account, here: ServicesHere, response: Response) -> OwnProfile:
+    response.headers["ETag"] = f'"{account.version}"'
+    response.headers["Cache-Control"] = "no-store"
+    return OwnProfile(
+        id=account.user,
+        handle=account.handle,
+        birth_date=account.birth_date,
+        age=age_years(account.birth_date, here.now.date()),
+        mail=account.mail,
+        status=account.status,
+        visibility=Visibility.model_validate(
+            {"audience": account.visibility_audience, "precision": account.visibility_precision}
+        ),
+        who_can_add_me=account.who_can_add_me,  # type: ignore[arg-type] # the table's CHECK says so
+        version=account.version,
+    )
+
+
+def _gone() -> Refusal:
+    return Refusal(ErrorCode.UNAUTHORIZED, "This account is not there any more.")
+
+
+@router.get("", summary="My account")
+async def get_me(me: Caller, here: ServicesHere, response: Response) -> OwnProfile:
+    """My account; `ETag` is its version."""
+    account = await load_account(here.pool, me.user)
+    if account is None:
+        raise _gone()
+    return _own(account, here, response)
+
+
+@router.patch("", summary="Change my account", responses=problems(409, 412))
+async def patch_me(
+    changes: ProfileChanges,
+    me: Caller,
+    here: ServicesHere,
+    response: Response,
+    if_match: Annotated[str, Header(description="The `ETag` that was read, or `*`", max_length=64)] = "",
+) -> OwnProfile:
+    """Changes what is given. 412 without `If-Match`, or when the account has another version by now."""
+    version = _version(if_match)
+    async with here.pool.acquire() as connection, connection.transaction():
+        account = await update_profile(
+            connection,
+            me.user,
+            version=version,
+            handle=changes.handle,
+            who_can_add_me=changes.who_can_add_me,
+        )
+        if account is None:
+            if await load_account(connection, me.user) is None:
+                raise _gone()
+            raise _another_version()
+        await write_event(
+            connection, type="user.changed", aggregate=f"user:{me.user}", payload={}, touches=()
+        )
+    return _own(account, here, response)
+
+
+def _version(if_match: str) -> int | None:
+    if if_match == "*":
+        return None
+    given = if_match.removeprefix("W/").strip('"')
+    if not (given.isascii() and given.isdecimal() and len(given) < 19):
+        raise _another_version()
+    return int(given)
+
+
+def _another_version() -> Refusal:
+    return Refusal(ErrorCode.BAD_REQUEST, "If-Match does not name the current version.", status=412)
+
+
+@router.put("/visibility", summary="Who may see where I am")
+async def put_visibility(wanted: Visibility, me: Caller, here: ServicesHere) -> Visibility:
+    """In force with the answer: `near` and shares of everybody follow at once."""
+    async with here.pool.acquire() as connection, connection.transaction():
+        await update_visibility(connection, me.user, audience=wanted.audience, precision=wanted.precision)
+        await write_event(
+            connection,
+            type="user.visibility_changed",
+            aggregate=f"user:{me.user}",
+            payload={"audience": wanted.audience, "precision": wanted.precision},
+            touches=[("user", me.user)],
+        )
+    await here.refresh([("user", me.user)])
+    return wanted
+
+
+@router.put("/fences/{fence}", summary="What a fence may do with me", responses=problems(404))
+async def put_fence_grant(wanted: Grant, fence: FenceInPath, me: Caller, here: ServicesHere) -> Grant:
+    """Without this, a fence's owner sees a count, and its room is not joined (GEO-14)."""
+    async with here.pool.acquire() as connection, connection.transaction():
+        await visible_fence(connection, me, fence)
+        await put_grant(connection, me.user, fence, grant=wanted.grant, auto_join=wanted.auto_join)
+        await write_event(
+            connection,
+            type="fence.granted",
+            aggregate=f"fence:{fence}",
+            payload={"user": me.user, "grant": wanted.grant, "auto_join": wanted.auto_join},
+            touches=[("user", me.user)],
+        )
+    await here.refresh([("user", me.user)])
+    return wanted
