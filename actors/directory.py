@@ -44,6 +44,7 @@ class Directory:
         self._config = config
         self._pool: asyncpg.Pool
         self._server: asyncio.AbstractServer
+        self._links: set[Link] = set()
         self._peers: dict[Link, _Peer] = {}
         self._ownership: slots.Ownership
         self._addresses: dict[int, str] = {}
@@ -67,7 +68,7 @@ class Directory:
     # Endpoint
 
     def link_opened(self, link: Link) -> None:
-        pass
+        self._links.add(link)
 
     def link_received(self, link: Link, view_version: int, messages: list[Message]) -> None:  # noqa: ARG002
         for message in messages:
@@ -75,6 +76,7 @@ class Directory:
                 self._changes.put_nowait((link, message))
 
     def link_closed(self, link: Link) -> None:
+        self._links.discard(link)
         self._changes.put_nowait((link, None))
 
     async def _apply_changes(self) -> None:
@@ -128,7 +130,7 @@ class Directory:
     async def stop(self) -> None:
         """Stops listening and lets the database go."""
         self._server.close()
-        for link in list(self._peers):
+        for link in list(self._links):
             link.abort()
         self._worker.cancel()
         with suppress(asyncio.CancelledError):

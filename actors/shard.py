@@ -67,6 +67,7 @@ class Shard:
         self.gateways: dict[str, Link] = {}
         self.received = 0
         self._hosts: dict[str, Host] = {}
+        self._links: set[Link] = set()
         self._peers: dict[Link, wire.Hello] = {}
         self._serving = False
         self._server: asyncio.AbstractServer
@@ -98,7 +99,7 @@ class Shard:
     async def stop(self) -> None:
         """Lets everything go; durable state is in the stores."""
         self._server.close()
-        for link in list(self._peers):
+        for link in list(self._links):
             link.abort()
         for task in list(self._tasks):
             task.cancel()
@@ -120,7 +121,7 @@ class Shard:
     # -- links ------------------------------------------------------------------------------------
 
     def link_opened(self, link: Link) -> None:
-        pass
+        self._links.add(link)
 
     def link_received(self, link: Link, view_version: int, messages: list[Message]) -> None:  # noqa: ARG002
         peer = self._peers.get(link)
@@ -144,6 +145,7 @@ class Shard:
             link.send(self.router.view)
 
     def link_closed(self, link: Link) -> None:
+        self._links.discard(link)
         peer = self._peers.pop(link, None)
         if peer is None or peer.role != "gateway" or self.gateways.get(peer.incarnation) is not link:
             return
