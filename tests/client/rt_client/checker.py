@@ -37,8 +37,8 @@ class Verdict:
     def __str__(self) -> str:
         return (
             f"{self.seen} publications seen, {self.acked} acknowledged, {self.skips} skips; "
-            f"{self.resumes_recovered} of {self.resumes} durable resumes with at most {RECOVERY_LIMIT} missed "
-            f"recovered ({self.resumes_past_limit} past it); {len(self.faults)} faults"
+            f"{self.resumes_recovered} of {self.resumes} durable resumes with at most {RECOVERY_LIMIT} "
+            f"missed recovered ({self.resumes_past_limit} past it); {len(self.faults)} faults"
         )
 
 

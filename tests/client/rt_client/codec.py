@@ -3,7 +3,7 @@
 import json
 from typing import Any, Protocol
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 
 Frame = dict[str, Any]
 

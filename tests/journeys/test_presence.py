@@ -1,0 +1,107 @@
+"""Who is in a room: `presence:room:<id>` and `pres` (PRE-1…PRE-3, docs/protocol.md §3)."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import pytest
+from rt_client.member import Member
+from rt_client.town import Town
+from rt_client.views import PresenceView
+
+
+async def watch(member: Member, room: str) -> PresenceView:
+    view = await member.follow(f"presence:{room}", mode="map")
+    assert isinstance(view, PresenceView)
+    return view
+
+
+async def until(wanted: Callable[[], bool], timeout_s: float = 5.0) -> float:
+    """How long it took."""
+    begun_s = time.monotonic()
+    async with asyncio.timeout(timeout_s):
+        while not wanted():
+            await asyncio.sleep(0.02)
+    return time.monotonic() - begun_s
+
+
+async def test_arrivals_and_clean_leaves_show_at_once(town: Town, codec: str) -> None:
+    ann, bob = town.persons(2)
+    room = await town.room(ann, bob)
+    watcher = await town.member(ann, codec)
+    present = await watch(watcher, room)
+    assert present.users() == set()
+    other = await town.member(bob, codec, device="phone")
+    await other.follow(room)
+    await until(lambda: present.users() == {bob.user})
+    (meta,) = present.metas.values()
+    assert meta["u"] == bob.user
+    assert meta["device"] == "phone"
+    assert meta["ref"]
+    assert abs(meta["since"] - time.time() * 1000) < 60_000
+    await other.stop()
+    assert await until(lambda: present.users() == set()) < 5
+
+
+async def test_only_a_stream_subscription_makes_one_present(town: Town) -> None:
+    """Watching is not being there; `unsub` leaves."""
+    ann, bob = town.persons(2)
+    room = await town.room(ann, bob)
+    a = await town.member(ann)
+    present = await watch(a, room)
+    b = await town.connected(bob)
+    await b.sub(f"presence:{room}", mode="map")
+    assert (await b.command("pres", {"ch": room})) == {"metas": [], "count": 0}
+    await b.sub(room)
+    await until(lambda: present.users() == {bob.user})
+    await b.command("unsub", {"ch": room})
+    await until(lambda: present.users() == set())
+
+
+async def test_a_late_watcher_and_a_query_see_the_same_people(town: Town, codec: str) -> None:
+    ann, *others = town.persons(4)
+    room = await town.room(ann, *others)
+    members = [await town.member(who, codec) for who in others]
+    for member in members:
+        await member.follow(room)
+    late = await town.member(ann, codec)
+    present = await watch(late, room)
+    assert present.users() == {who.user for who in others}
+    answer = await (await late.online()).command("pres", {"ch": room})
+    assert answer["count"] == 3
+    assert {meta["ref"] for meta in answer["metas"]} == set(present.metas)
+
+
+async def test_two_devices_are_two_metas_of_one_user(town: Town) -> None:
+    ann, bob = town.persons(2)
+    room = await town.room(ann, bob)
+    a = await town.member(ann)
+    present = await watch(a, room)
+    phone, laptop = await town.member(bob, device="phone"), await town.member(bob, "msgpack", device="laptop")
+    await phone.follow(room)
+    await laptop.follow(room)
+    await until(lambda: {meta["device"] for meta in present.metas.values()} == {"phone", "laptop"})
+    await phone.stop()
+    await until(lambda: {meta["device"] for meta in present.metas.values()} == {"laptop"})
+    assert present.users() == {bob.user}
+
+
+@pytest.mark.timeout(60)
+async def test_a_lost_socket_shows_as_a_leave_after_15_seconds_and_not_before(town: Town) -> None:
+    """And who comes back within them never left (no flicker, no ghost)."""
+    ann, bob, cem = town.persons(3)
+    room = await town.room(ann, bob, cem)
+    a = await town.member(ann)
+    present = await watch(a, room)
+    lost = await town.connected(bob, subs={room: {}})
+    blinking = await town.member(cem, backoff_last_s=0.5)
+    await blinking.follow(room)
+    await until(lambda: present.users() == {bob.user, cem.user})
+    (frames := (await a.online()).frames).clear()
+    await lost.drop()
+    await blinking.drop()
+    waited_s = await until(lambda: present.users() == {cem.user}, timeout_s=25)
+    assert 13 < waited_s < 20
+    left = [meta["u"] for frame in frames for meta in frame.get("l", [])]
+    assert left.count(bob.user) == 1
+    assert len([meta for meta in present.metas.values() if meta["u"] == cem.user]) == 1
