@@ -32,8 +32,7 @@ async def create(
     try:
         pool = await open_pool(url, application_name="hereabouts dev-users")
         try:
-            async with pool.acquire() as connection:
-                key = await ensure_signing_key(connection, settings.secret_key or development_key(place))
+            key = await ensure_signing_key(pool, settings.secret_key or development_key(place))
             users = [
                 user
                 for size in _batches(count)
