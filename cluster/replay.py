@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster.demo.account import Account, register
+from cluster.demo.account import Account, register, show
 from cluster.demo.client import StoppedError
 from cluster.demo.person import Cast, Person
 from cluster.demo.places import NAMES as PLACE_NAMES
@@ -103,7 +103,7 @@ class Replay:
         self._host: Account | None = None
         self._places: list[Place] = []
         self._fixes = self._reconnects = 0
-        self._cast = Cast({}, {}, {}, {}, story, random.Random())  # noqa: S311 - which friendly line
+        self._cast = Cast({}, {}, {}, {}, {}, story, random.Random())  # noqa: S311 - which friendly line
 
     async def prepare(self, at: Sequence[TracePoint]) -> None:
         """Makes the places at these recorded points."""
@@ -131,6 +131,9 @@ class Replay:
                     group.create_task(self._walk(person))
                     await asyncio.sleep(ONE_AFTER_ANOTHER_S)
         finally:
+            await asyncio.gather(
+                *(show(person.account, "nobody") for person in people), return_exceptions=True
+            )
             self._fixes += sum(person.fixes for person in people)
             self._reconnects += sum(person.client.reconnects for person in people)
 
@@ -152,7 +155,9 @@ class Replay:
                 await opt_in(account, place)
             self._accounts.append(account)
             rested.append(account)
-        return rested[: len(self._walks)]
+        out = rested[: len(self._walks)]
+        await asyncio.gather(*(show(account, "everyone") for account in out))
+        return out
 
     async def clear(self) -> None:
         """Takes the fences away."""

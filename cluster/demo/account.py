@@ -55,11 +55,17 @@ class Account:
 
 
 async def register(ports: Ports, name: str) -> Account:
-    """Creates a person whom everyone may see at res 8, under a handle that begins with `name`."""
+    """Creates a person, under a handle that begins with `name`."""
     handle, password = f"{name}-{secrets.token_hex(2)}", secrets.token_urlsafe(18)
     body = {"handle": handle, "password": password, "birth_date": BORN, "device": DEVICE}
     answer = await ports.call("POST", "/v1/auth/register", body)
     account = Account(ports, handle, answer["user"], password)
     account.take(answer)
-    await account.call("PUT", "/v1/me/visibility", {"audience": "everyone", "precision": "r8"})
     return account
+
+
+async def show(account: Account, audience: str) -> None:
+    """Lets an audience see the person at res 8: everyone, or nobody when the walk is over. The last place
+    would else be shown for another quarter of an hour.
+    """
+    await account.call("PUT", "/v1/me/visibility", {"audience": audience, "precision": "r8"})

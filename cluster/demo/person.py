@@ -11,6 +11,7 @@ from typing import Any
 from cluster.demo.account import Account
 from cluster.demo.client import Client, CommandError
 from cluster.demo.places import Place
+from cluster.demo.ports import PortError
 from cluster.demo.story import Story
 from cluster.demo.walks import DeviceClock, Walk
 from geo.distance import distance_m
@@ -23,9 +24,6 @@ BELIEVED_MPS = 60.0
 
 REMEMBERED = 400
 ANSWER_S = (0.8, 2.5)
-
-GUEST = "guest"
-"""Anybody who is not of this replay: whoever has the page open."""
 
 ARRIVALS = (
     "Just came into {place}. Anybody here?",
@@ -46,6 +44,7 @@ class Cast:
     """Who is on stage: names by user id, what was said when, and the places by fence and by room."""
 
     names: dict[str, str]
+    guests: dict[str, str]
     places: dict[str, Place]
     said_at: dict[str, float]
     heard_at: dict[str, list[float]]
@@ -53,7 +52,7 @@ class Cast:
     chance: random.Random
 
     def name(self, user: str) -> str:
-        return self.names.get(user, GUEST)
+        return self.names.get(user) or self.guests.get(user, "guest")
 
 
 class Person:
@@ -120,7 +119,8 @@ class Person:
         now = time.monotonic()
         if "k" in frame:
             user, data, _ = frame["k"]
-            self.cast.story.near(self.name, self.cast.name(user), data["band"] if data else None)
+            if user in self.cast.names:
+                self.cast.story.near(self.name, self.cast.names[user], data["band"] if data else None)
         elif "m" in frame and channel == "fences":
             self._crossed(frame["m"]["d"], now)
         elif "m" in frame and isinstance(frame["m"]["d"], dict):
@@ -155,17 +155,24 @@ class Person:
         first = message["i"] not in self.cast.heard_at
         self.cast.heard_at.setdefault(message["i"], []).append(now)
         if first and message["u"] not in self.cast.names:
-            self.cast.story.tell("says", GUEST, f"“{printable(text)}”")
+            self._soon(self._guest(message["u"], text))
         place = next((p for p in self.cast.places.values() if f"room:{p.room}" == channel), None)
         arrived = message["d"].get("arrived") or message["u"] not in self.cast.names
         # One of those who are there answers: chance decides who, and often it is nobody.
         if place and arrived and self.cast.chance.random() < 0.6:
-            who = self.cast.name(message["u"])
-            self._soon(self._answer(place, self.cast.chance.choice(WELCOMES).format(who=who)))
+            self._soon(self._answer(place, message["u"]))
 
-    async def _answer(self, place: Place, text: str) -> None:
+    async def _guest(self, user: str, text: str) -> None:
+        """Somebody who is not of this replay says something: whoever has the page open."""
+        if user not in self.cast.guests:
+            with contextlib.suppress(PortError):
+                self.cast.guests[user] = (await self.account.call("GET", f"/v1/users/{user}"))["handle"]
+        self.cast.story.tell("says", printable(self.cast.name(user)), f"“{printable(text)}”")
+
+    async def _answer(self, place: Place, user: str) -> None:
         await asyncio.sleep(self.cast.chance.uniform(*ANSWER_S))
         if place.fence in self._inside:
+            text = self.cast.chance.choice(WELCOMES).format(who=self.cast.name(user))
             await self._say(place, text, arrived=False)
 
     async def _say(self, place: Place, text: str, *, arrived: bool = True) -> None:

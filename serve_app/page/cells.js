@@ -21,6 +21,15 @@ async function read(response) {
   return shape(feature.geometry.coordinates[0]);
 }
 
+/** The cell of the honeycomb at a place of the map, given to two decimals; null when there is no answer. */
+export async function cellAt(lat, lon) {
+  const response = await fetch(`/v1/cells?lat=${lat.toFixed(2)}&lon=${lon.toFixed(2)}`).catch(() => null);
+  if (!response?.ok) return null;
+  const { id, geometry } = await response.json();
+  outlines.set(id, Promise.resolve(shape(geometry.coordinates[0])));
+  return id;
+}
+
 /** A ring of [lon, lat] on one side of ±180, with its centre. */
 function shape(ring) {
   const [first] = ring;

@@ -29,7 +29,7 @@ export function avatar(handle, extra = "") {
 }
 
 export function initials(handle) {
-  const parts = handle.split(/[^\p{L}\p{N}]+/u).filter(Boolean);
+  const parts = handle.split(/[^\p{L}\p{N}]+/u).filter((part, index) => part && (index === 0 || /^\p{L}/u.test(part)));
   const letters = parts.length > 1 ? [...parts[0]][0] + [...parts[1]][0] : [...(parts[0] ?? "?")].slice(0, 2).join("");
   return letters.toUpperCase();
 }
@@ -65,7 +65,7 @@ export class Kept {
 
 /** 14:03:07 of a Unix time in ms, in the reader's own zone. */
 export function clock(ms, seconds = false) {
-  const options = { hour: "2-digit", minute: "2-digit", second: seconds ? "2-digit" : undefined };
+  const options = { hour: "2-digit", minute: "2-digit", second: seconds ? "2-digit" : undefined, hourCycle: "h23" };
   return new Date(ms).toLocaleTimeString([], options);
 }
 

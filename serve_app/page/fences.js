@@ -2,6 +2,8 @@
 
 import { Kept, arrange, el } from "./dom.js";
 
+const LISTED = 12; // the nearest; the map shows all
+
 /** A fence as the map wants it, from a GeoJSON Feature. */
 export function fenceShape(feature) {
   const { type, coordinates } = feature.geometry;
@@ -81,8 +83,10 @@ export class Fences {
     const fences = [...this.all.values()];
     for (const fence of fences) fence.inside = this.inside.has(fence.id);
     this.map.setFences(fences);
+    const near = (fence) => Math.hypot(fence.centre[0] - this.map.view.lat, (fence.centre[1] - this.map.view.lon) * 0.6);
+    const listed = [...fences].sort((a, b) => near(a) - near(b)).slice(0, LISTED);
     this.none.hidden = fences.length > 0;
-    arrange(this.list, fences.map((fence) =>
+    arrange(this.list, listed.map((fence) =>
       this.kept.node(fence.id, [fence.name, fence.room, fence.inside], () => this.item(fence))));
   }
 

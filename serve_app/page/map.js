@@ -1,12 +1,13 @@
 // The map: hexagonal cells, fences, people in the middle of their cells, and the spot where I say I am.
 
-import { outline } from "./cells.js";
+import { cellAt, outline } from "./cells.js";
 import { initials, svg } from "./dom.js";
 import { View, gestures } from "./view.js";
 
 const KEPT = "hereabouts.view";
 const START = { lat: 51.4779, lon: 0, mpp: 9 }; // Greenwich, until there is something to look at
 const SCALES_M = [50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000];
+const ANCHOR_M = 4000; // beyond this a continued honeycomb is off by too much
 const CHIP = 15;
 const PITCH = CHIP * 2 + 3;
 const LEAST = 0.45; // of a chip's size, however full or small its cell
@@ -23,7 +24,7 @@ export class PlaceMap {
     this.kept = read();
     this.view = new View(this.kept ?? START);
     this.layers = {};
-    for (const name of ["lattice", "cells", "fences", "people", "me", "cross"]) {
+    for (const name of ["lattice", "cells", "fences", "people", "labels", "me", "cross"]) {
       node.append((this.layers[name] = svg("g", { class: name })));
     }
     this.layers.cross.append(svg("path", { d: "M-9 0H9M0-9V9" }));
@@ -125,7 +126,17 @@ export class PlaceMap {
       const away = Math.hypot(x - this.view.width / 2, y - this.view.height / 2);
       if (away < least) [best, least] = [shape, away];
     }
+    if (least * this.view.mpp > ANCHOR_M) this.seek();
     return best;
+  }
+
+  /** Asks for a cell near the middle, once for each place. */
+  async seek() {
+    const { lat, lon } = this.view;
+    const place = `${lat.toFixed(2)},${lon.toFixed(2)}`;
+    if (this.sought === place || this.view.mpp > 60) return;
+    this.sought = place;
+    this.load(await cellAt(lat, lon));
   }
 
   /** The honeycomb around, continued from one known cell: neighbours of an H3 cell are nearly its copies. */
@@ -190,10 +201,12 @@ export class PlaceMap {
 
   drawFences() {
     this.layers.fences.replaceChildren(...this.fences.map((fence) => {
+      const d = fence.polygons.map((rings) => this.path(rings)).join("");
+      return svg("path", { class: fence.inside ? "inside" : "", d });
+    }));
+    this.layers.labels.replaceChildren(...this.fences.map((fence) => {
       const [x, y] = this.view.at(...fence.top).map(round);
-      return svg("g", { class: fence.inside ? "fence inside" : "fence" },
-        svg("path", { d: fence.polygons.map((rings) => this.path(rings)).join("") }),
-        svg("text", { x, y: y - 7, text: fence.name }));
+      return svg("text", { class: fence.inside ? "inside" : "", x, y: y - 7, text: fence.name });
     }));
   }
 

@@ -3,9 +3,11 @@
 from typing import Annotated, Literal
 
 import h3
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import ConfigDict
 
+from geo.cells import cell_of
+from geo.privacy import RES_STRANGERS_FINEST
 from serve_app.errors import not_found
 from serve_app.gate import anybody
 from serve_app.schemas import Answer, problems
@@ -42,6 +44,21 @@ class CellShown(Answer):
     properties: CellProperties
 
 
+KEEP = "public, max-age=31536000, immutable"
+
+Latitude = Annotated[float, Query(ge=-90, le=90, allow_inf_nan=False)]
+Longitude = Annotated[float, Query(ge=-180, le=180, allow_inf_nan=False)]
+
+
+@router.get("", summary="The cell at a point of the map")
+async def get_cell_at(lat: Latitude, lon: Longitude, response: Response) -> CellShown:
+    """The res 8 cell there, in which strangers see somebody at most: to draw the honeycomb of a map from its
+    middle. A URL is no place for where a person is: round the middle to two decimals.
+    """
+    response.headers["Cache-Control"] = KEEP
+    return _shown(cell_of(lat, lon, RES_STRANGERS_FINEST))
+
+
 @router.get("/{cell}", summary="The outline of an H3 cell")
 async def get_cell(
     cell: Annotated[str, Path(description="An H3 cell as hexadecimal text", examples=["881f1d4887fffff"])],
@@ -50,9 +67,13 @@ async def get_cell(
     """It never changes: keep it. 404 for what is no cell."""
     if not (len(cell) == 15 and cell.isascii() and cell == cell.lower() and h3.is_valid_cell(cell)):
         raise not_found()
+    response.headers["Cache-Control"] = KEEP
+    return _shown(cell)
+
+
+def _shown(cell: str) -> CellShown:
     ring = [[round(lon, 7), round(lat, 7)] for lat, lon in h3.cell_to_boundary(cell)]
     lat, lon = h3.cell_to_latlng(cell)
-    response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
     return CellShown(
         id=cell,
         geometry=Outline(coordinates=[[*ring, ring[0]]]),
