@@ -1,0 +1,261 @@
+"""A channel on this gateway: its members here, and what they are to get at the next tick (FAN-1, D6).
+
+Frames are kept as JSON and joined once per encoding; every member is handed the same message. A few
+members get something of their own: the sender (with `cid`), whoever may not see a publication (a skip or
+nothing), whoever joined in the middle of a tick, and slow readers.
+"""
+
+from typing import Any
+
+import msgspec
+
+from actors import messages as wire
+from serve_app.connection import Connection
+from serve_app.frames import HEADROOM, JSON, PACKED, Codec
+
+_to_json = msgspec.json.Encoder().encode
+_rows_of = msgspec.json.Decoder(list[list[Any]]).decode
+
+
+class Channel:
+    """What all kinds have in common."""
+
+    __slots__ = (
+        "cuts", "droppable", "frames", "head", "holders", "is_dirty", "n", "name", "packed", "plain", "size",
+        "users", "variants",
+    )  # fmt: skip
+
+    def __init__(self, name: str, n: int) -> None:
+        self.name = name
+        """Internal name."""
+        self.n = n
+        """The channel's number in pushes: the same for every member here, so that frames are shared."""
+        self.head = b'{"p":%d,' % n
+        self.holders = 0
+        """Subscriptions, with those that wait for their reply."""
+        self.plain: dict[Connection, None] = {}
+        self.packed: dict[Connection, None] = {}
+        self.users: dict[str, list[Connection]] = {}
+        self.frames: list[bytes] = []
+        self.size = 0
+        self.is_dirty = False
+        self.variants: dict[Connection, dict[int, bytes]] = {}
+        """Connection → index of a frame → what it gets in its place; empty: nothing."""
+        self.cuts: dict[Connection, int] = {}
+        """Connection → the first frame of this tick that it still has to get."""
+        self.droppable: set[int] = set()
+
+    # -- members --------------------------------------------------------------------------------------
+
+    def has(self, connection: Connection) -> bool:
+        """Whether the connection is a member, which gets pushes."""
+        return connection in self.plain or connection in self.packed
+
+    def members(self) -> list[Connection]:
+        """All members."""
+        return [*self.plain, *self.packed]
+
+    def add(self, connection: Connection) -> None:
+        """Makes it a member from here on: it gets none of the frames that wait already."""
+        (self.packed if connection.codec.packed else self.plain)[connection] = None
+        self.users.setdefault(connection.user, []).append(connection)
+        if self.frames:
+            self.cuts[connection] = len(self.frames)
+
+    def remove(self, connection: Connection) -> None:
+        """It gets nothing any more."""
+        if not self.has(connection):
+            return
+        (self.packed if connection.codec.packed else self.plain).pop(connection)
+        own = self.users[connection.user]
+        own.remove(connection)
+        if not own:
+            del self.users[connection.user]
+        self.variants.pop(connection, None)
+        self.cuts.pop(connection, None)
+
+    # -- a tick ---------------------------------------------------------------------------------------
+
+    def put(self, frame: bytes) -> int:
+        """Adds a frame for everybody. Returns its index, for `instead`."""
+        self.frames.append(frame)
+        self.size += len(frame) + 1
+        return len(self.frames) - 1
+
+    def instead(self, connection: Connection, index: int, frame: bytes) -> None:
+        """Gives one member something else in that frame's place."""
+        self.variants.setdefault(connection, {})[index] = frame
+
+    def settle(self, connection: Connection) -> None:
+        """Hands a member what waits for it now, so that what is queued next comes after it (RT-6)."""
+        if self.frames and self.has(connection):
+            for frame in self._own_frames(connection, self.frames):
+                connection.queue(connection.codec.from_json(frame))
+            self.cuts[connection] = len(self.frames)
+
+    def spill(self, woken: list[Connection]) -> None:
+        """Hands this tick's frames to all members; those that had nothing pending are added to `woken`."""
+        self.is_dirty = False
+        frames = self.frames
+        if not frames:
+            return
+        apart = self._apart(frames)
+        self.frames, self.size = [], 0
+        self.variants, self.cuts, self.droppable = {}, {}, set()
+        for connection, own in apart.items():
+            for frame in own:
+                connection.queue(connection.codec.from_json(frame))
+        if len(self.plain) > 0:
+            _share(JSON, self.plain, frames, apart, woken)
+        if len(self.packed) > 0:
+            _share(PACKED, self.packed, frames, apart, woken)
+
+    def _apart(self, frames: list[bytes]) -> dict[Connection, list[bytes]]:
+        """Those that get something of their own, and what."""
+        apart = {c: self._own_frames(c, frames) for c in self.variants}
+        for connection in self.cuts:
+            if connection not in apart:
+                apart[connection] = self._own_frames(connection, frames)
+        if self.droppable:
+            for connection in self.members():
+                if connection.is_slow and connection not in apart:
+                    apart[connection] = self._own_frames(connection, frames)
+        return apart
+
+    def _own_frames(self, connection: Connection, frames: list[bytes]) -> list[bytes]:
+        start = self.cuts.get(connection, 0)
+        variants = self.variants.get(connection)
+        own = frames[start:]
+        if variants is not None:
+            own = [variants.get(i, frames[i]) for i in range(start, len(frames))]
+        if self.droppable and connection.is_slow:
+            own = [frame for i, frame in enumerate(own, start) if i not in self.droppable]
+        return [frame for frame in own if frame]
+
+
+def _share(
+    codec: Codec,
+    members: dict[Connection, None],
+    frames: list[bytes],
+    apart: dict[Connection, list[bytes]],
+    woken: list[Connection],
+) -> None:
+    """One message for all of them; who has something else pending gets the same bytes behind it."""
+    if codec.packed:
+        frames = [codec.from_json(frame) for frame in frames]
+    message = codec.message(frames)
+    body: bytes | None = None
+    for connection in members:
+        if apart and connection in apart:
+            continue
+        pending = connection.pending
+        if pending is None:
+            connection.pending = message
+            woken.append(connection)
+            continue
+        if body is None:
+            body = bytes(message[HEADROOM:])
+        if type(pending) is list:
+            pending.append(body)
+        else:
+            connection.pending = [bytes(pending[HEADROOM:]), body]
+
+
+class StreamChannel(Channel):
+    """Publications with rising offsets: `room:*`, `me`, `fences`."""
+
+    __slots__ = ("epoch", "floors", "offset")
+
+    def __init__(self, name: str, n: int) -> None:
+        super().__init__(name, n)
+        self.epoch = ""
+        self.offset = 0
+        """Of the newest publication that the members got, or have waiting."""
+        self.floors: dict[Connection, int] = {}
+        """Members whose `sub` reply was ahead of the others: they get nothing up to this offset (RT-3)."""
+
+    def remove(self, connection: Connection) -> None:
+        super().remove(connection)
+        self.floors.pop(connection, None)
+
+    def follows(self, push: wire.Push) -> bool:
+        """Whether the push is the next one."""
+        return push.offset == self.offset + 1
+
+    def publish(self, push: wire.Push) -> None:
+        """A publication for all members; the sender's own carries its `cid`, who may not see it skips."""
+        self.offset = push.offset
+        index = self.put(self.head + b'"m":' + push.m + b"}")
+        if push.cid and push.user in self.users:
+            own = self.head + b'"m":' + push.m[:-1] + b',"cid":' + _to_json(push.cid) + b"}}"
+            for connection in self.users[push.user]:
+                self.instead(connection, index, own)
+        if push.hide:
+            skip = self.head + b'"skip":%d}' % push.offset
+            for user in push.hide:
+                for connection in self.users.get(user, ()):
+                    self.instead(connection, index, skip)
+        if self.floors:
+            for connection, floor in list(self.floors.items()):
+                if push.offset <= floor:
+                    self.instead(connection, index, b"")
+                if push.offset >= floor:
+                    del self.floors[connection]
+
+    def ephemeral(self, push: wire.PushEphemeral, sender: Connection | None) -> None:
+        """An event for whoever keeps up, but for the connection that sent it."""
+        index = self.put(self.head + b'"e":' + push.e + b"}")
+        self.droppable.add(index)
+        for user in push.hide or ():
+            for connection in self.users.get(user, ()):
+                self.instead(connection, index, b"")
+        if sender is not None and self.has(sender):
+            self.instead(sender, index, b"")
+
+
+class NearChannel(Channel):
+    """A map of one subscription: at most one frame a tick, conflated per key."""
+
+    __slots__ = ("epoch", "offset", "rows", "shadow")
+
+    def __init__(self, name: str, n: int) -> None:
+        super().__init__(name, n)
+        self.epoch = ""
+        self.offset = 0
+        self.rows: dict[str, list[Any]] = {}
+        self.shadow: dict[str, int] = {}
+        """Key → version that the member holds or has waiting, for the next activation."""
+
+    def change(self, rows: list[list[Any]], offset: int, shadow: dict[str, int]) -> None:
+        """Rows [key, "+"|"~"|"-", data, version] for the member."""
+        self.offset = max(self.offset, offset)
+        for row in rows:
+            before = self.rows.get(row[0])
+            if before is not None and before[1] == "+" and row[1] == "~":
+                row = [row[0], "+", *row[2:]]  # noqa: PLW2901 - the member has never seen the key
+            self.rows[row[0]] = row
+        for key, version in shadow.items():
+            if version < 0:
+                self.shadow.pop(key, None)
+            else:
+                self.shadow[key] = version
+
+    def delta(self, push: wire.PushMap) -> None:
+        """A delta of the actor."""
+        self.change(_rows_of(push.k), push.offset, push.shadow)
+
+    def spill(self, woken: list[Connection]) -> None:
+        if self.rows and any(connection.is_slow for connection in self.members()):
+            self.is_dirty = False
+            return
+        self._put_rows()
+        super().spill(woken)
+
+    def settle(self, connection: Connection) -> None:
+        self._put_rows()
+        super().settle(connection)
+
+    def _put_rows(self) -> None:
+        if self.rows:
+            self.put(self.head + b'"o":%d,"k":' % self.offset + _to_json(list(self.rows.values())) + b"}")
+            self.rows = {}

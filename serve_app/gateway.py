@@ -1,0 +1,148 @@
+"""The gateway: a Serve deployment whose replicas own their own WebSocket listener (decision D4).
+
+Clients come to `ws://host:port/rt` (picows) or, where one port must do, to `/rt` on Serve's port. Both end
+in the same session, hub and router. Only `build_gateway` imports Ray.
+"""
+
+import asyncio
+import gc
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, WebSocket
+
+from actors.router import Router, RouterConfig
+from identity.keys import ReloadingVerifier
+from serve_app.hub import Hub
+from serve_app.limits import Limits
+from serve_app.roster import Roster
+from serve_app.session import Surroundings
+from serve_app.transports import asgi, picows
+from storage.ids import new_id
+from storage.postgres import open_pool
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+log = logging.getLogger("hereabouts.gateway")
+
+DRAIN_LIMIT_S = 10.0
+GC_THRESHOLD = 50_000
+"""Sockets live long: looking through all of them for cycles every 700 allocations would cost more than it
+finds."""
+
+
+@dataclass(frozen=True)
+class GatewayConfig:
+    """What a gateway needs. `host` and `port` are its own listener's; replicas on a node share them."""
+
+    run_dir: str
+    host: str
+    port: int
+    database_url: str
+    allowed_origins: tuple[str, ...]
+    node: str
+
+
+class GatewayService:
+    """One gateway process: router, hub, sessions, listener. All calls on its event loop."""
+
+    def __init__(self, config: GatewayConfig, limits: Limits | None = None) -> None:
+        self.config = config
+        self.roster: Roster
+        self.router: Router
+        self.hub: Hub
+        self._limits = limits or Limits()
+        self._pool: Any = None
+        self._server: asyncio.AbstractServer
+        self._beat: asyncio.Task[None]
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        return f"ws://{host}:{self.config.port}{picows.PATH}"
+
+    async def start(self) -> None:
+        """Connects to the Directory, then listens."""
+        config = self.config
+        self._pool = await open_pool(
+            config.database_url, application_name="hereabouts-gateway", max_connections=2
+        )
+        name = f"{config.node}-{new_id()[-6:]}"
+        self.router = Router(RouterConfig(config.run_dir, "gateway", name, self.url))
+        self.hub = Hub(self.router)
+        self.router.on_push = self.hub.pushed
+        self.router.on_slots_moved = self.hub.slots_moved
+        await self.router.start()
+        around = Surroundings(
+            self.hub, self.router, ReloadingVerifier(self._pool), config.node, self._limits
+        )
+        self.roster = Roster(around)
+        self._server = await picows.listen(
+            config.host, config.port, allowed_origins=config.allowed_origins, open_session=self.roster.open
+        )
+        self._beat = asyncio.get_running_loop().create_task(self.roster.beat())
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD, 20, 20)
+        log.info("listening on %s, loop %s", self.url, type(asyncio.get_running_loop()).__module__)
+
+    async def serve(self, websocket: WebSocket) -> None:
+        """A WebSocket that came through Serve's port."""
+        await asgi.serve(
+            websocket, allowed_origins=self.config.allowed_origins, open_session=self.roster.open
+        )
+
+    def check_health(self) -> None:
+        """Raises RuntimeError if this gateway can't do its work."""
+        if self._beat.done():
+            raise RuntimeError("the heartbeat has stopped")
+
+    async def stop(self) -> None:
+        """Takes no more sockets, sends everybody away, and lets everything go."""
+        self._server.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_LIMIT_S):
+                await self.roster.drain()
+        self._beat.cancel()
+        await self.router.stop()
+        await self._pool.close()
+
+
+def build_gateway(config: GatewayConfig) -> "Application":
+    """The Serve application `hereabouts-gateway`, for route prefix `/rt`."""
+    from ray import serve  # noqa: PLC0415 - importing Ray takes a second, and tests do without it
+
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+
+    @serve.deployment(
+        name="Gateway",
+        max_ongoing_requests=100_000,
+        ray_actor_options={"num_cpus": 0},
+        health_check_period_s=5,
+        health_check_timeout_s=10,
+        graceful_shutdown_wait_loop_s=0.1,
+        graceful_shutdown_timeout_s=DRAIN_LIMIT_S + 5,
+    )
+    @serve.ingress(app)
+    class Gateway:
+        def __init__(self, config: GatewayConfig) -> None:
+            self._service = GatewayService(config)
+            self._started = asyncio.get_running_loop().create_task(self._service.start())
+
+        async def check_health(self) -> None:
+            await asyncio.shield(self._started)
+            self._service.check_health()
+
+        @app.websocket("/")
+        async def rt(self, websocket: WebSocket) -> None:
+            await asyncio.shield(self._started)
+            await self._service.serve(websocket)
+
+        async def __del__(self) -> None:
+            await self._service.stop()
+
+    return Gateway.bind(config)  # type: ignore[attr-defined,no-any-return]

@@ -1,0 +1,44 @@
+"""What one connection may do, and the token bucket that counts it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Per connection; times in seconds. Tests shorten them."""
+
+    subs: int = 256
+    commands_in_flight: int = 1024
+    pub_per_s: float = 100.0
+    pub_burst: float = 200.0
+    pos_per_s: float = 20.0
+    pos_burst: float = 40.0
+    ephemeral_per_s: float = 30.0
+    ephemeral_burst: float = 60.0
+    malformed: int = 10
+    """So many malformed frames end the connection."""
+    connect_s: float = 10.0
+    ping_s: float = 25.0
+    pong_s: float = 8.0
+
+
+class Bucket:
+    """A token bucket: `rate_per_s` on average, `burst` at once."""
+
+    __slots__ = ("_at_s", "_burst", "_rate_per_s", "_tokens")
+
+    def __init__(self, rate_per_s: float, burst: float, now_s: float) -> None:
+        self._rate_per_s = rate_per_s
+        self._burst = burst
+        self._tokens = burst
+        self._at_s = now_s
+
+    def take(self, now_s: float) -> int:
+        """Takes one token: 0, or the milliseconds until there is one."""
+        tokens = min(self._burst, self._tokens + (now_s - self._at_s) * self._rate_per_s)
+        self._at_s = now_s
+        if tokens >= 1:
+            self._tokens = tokens - 1
+            return 0
+        self._tokens = tokens
+        return max(1, round((1 - tokens) / self._rate_per_s * 1000))

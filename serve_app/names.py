@@ -1,0 +1,41 @@
+"""Channel names: what a client says, and what the engine calls it (docs/protocol.md §3)."""
+
+from typing import Literal
+
+from actors.protocol import EngineError, ErrorCode
+from storage.ids import is_id
+
+Kind = Literal["room", "presence", "near", "fences", "me"]
+
+MODES: dict[Kind, str] = {
+    "room": "stream", "presence": "map", "near": "map", "fences": "stream", "me": "stream",
+}  # fmt: skip
+"""The mode that a channel is subscribed in unless another is asked for."""
+
+_LATER = ("presence:matches", "share:", "fence:")
+
+
+def internal_name(ch: str, user: str, connection: str) -> tuple[Kind, str]:
+    """The kind and the internal name of a client's channel. Raises EngineError 102, 103 or 108.
+
+    An id that can't be one is answered like one that is not there (103).
+    """
+    kind, _, rest = ch.partition(":")
+    if kind == "room" and rest:
+        _require_id(rest)
+        return "room", ch
+    if ch.startswith("presence:room:") and len(ch) > len("presence:room:"):
+        _require_id(ch.removeprefix("presence:room:"))
+        return "presence", ch
+    if ch == "near":
+        return "near", f"near@{user}#{connection}"
+    if ch == "fences" or ch == "me":
+        return ch, f"{ch}@{user}"  # type: ignore[return-value]
+    if ch.startswith(_LATER) and ch not in ("share:", "fence:"):
+        raise EngineError(ErrorCode.NOT_AVAILABLE, "this channel is not served yet")
+    raise EngineError(ErrorCode.UNKNOWN_CHANNEL, "no channel has such a name")
+
+
+def _require_id(text: str) -> None:
+    if not is_id(text):
+        raise EngineError(ErrorCode.DENIED, "no such channel, or not yours")
