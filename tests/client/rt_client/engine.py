@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 HEREABOUTS = Path(sys.executable).with_name("hereabouts")
 _STOP_LIMIT_S = 60
@@ -39,6 +40,13 @@ class Engine:
         """The supervisor's."""
         assert self._process is not None
         return self._process.pid
+
+    @classmethod
+    def running(cls, data: Path, url: str) -> Self:
+        """One that somebody else started and will stop."""
+        engine = cls(data, int(url.rpartition(":")[2]))
+        engine.url = url
+        return engine
 
     def start(self) -> None:
         """Returns when it is ready; raises RuntimeError with the log's end if it does not get there."""
