@@ -1,5 +1,6 @@
 """The keys that sign access tokens: made on first use, kept sealed in Postgres, agreed on by all replicas."""
 
+import asyncio
 import json
 import os
 import time
@@ -93,19 +94,25 @@ class ReloadingVerifier:
         self._clock = clock
         self._verifier = TokenVerifier({})
         self._loaded_at_s = float("-inf")
+        self._loading: asyncio.Task[None] | None = None
 
     async def verify(self, token: str) -> Claims:
-        """As TokenVerifier.verify, at the clock's time."""
+        """As TokenVerifier.verify, at the clock's time. Raises what the pool raises if it must read."""
         now_s = self._clock()
         try:
             return self._verifier.verify(token, now_s)
         except UnknownKey:
-            if now_s - self._loaded_at_s < RELOAD_S:
+            if self._loading is None and now_s - self._loaded_at_s < RELOAD_S:
                 raise
-        self._loaded_at_s = now_s  # set first: a flood of forgeries must not queue up reloads
+        if self._loading is None:
+            self._loading = asyncio.create_task(self._load(now_s))
+        # Everybody who comes meanwhile waits for the same read; one who gives up does not end it.
+        await asyncio.shield(self._loading)
+        return self._verifier.verify(token, now_s)
+
+    async def _load(self, now_s: float) -> None:
         try:
             self._verifier.replace_keys(await load_verifying_keys(self._pool))
-        except BaseException:
-            self._loaded_at_s = float("-inf")
-            raise
-        return self._verifier.verify(token, now_s)
+            self._loaded_at_s = now_s
+        finally:
+            self._loading = None

@@ -224,7 +224,14 @@ def problem_response(error: Exception, trace_id: str) -> Response:
 
 async def answer_exception(request: Request, error: Exception) -> Response:
     """Starlette's exception handler for all of them."""
-    return problem_response(error, request.scope.get(TRACE_KEY, ""))
+    response = problem_response(error, request.scope.get(TRACE_KEY, ""))
+    if response.status_code == 405:
+        # The router names the methods of the first route that it found, a path may have several.
+        path = getattr(request.scope.get("route"), "path", "")
+        methods = request.app.openapi()["paths"].get(path)
+        if methods:
+            response.headers["Allow"] = ", ".join(sorted(method.upper() for method in methods))
+    return response
 
 
 HANDLED: tuple[type[Exception], ...] = (

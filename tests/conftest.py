@@ -1,4 +1,4 @@
-"""A real Postgres for every test that stores: one server a run, one fresh database a test."""
+"""Real servers for every test that stores: one Postgres and one Valkey a run, a fresh database a test."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from cluster.embedded.account import open_folder, server_account
-from cluster.embedded.binaries import clean_environment, postgres_programs
+from cluster.embedded.binaries import clean_environment, postgres_programs, valkey_program
 from storage.postgres import open_pool
 from storage.schema import migrate
 
@@ -103,3 +103,23 @@ async def pool(database_url: str) -> AsyncIterator[Any]:
     opened = await open_pool(database_url, application_name="test")
     yield opened
     await opened.close()
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    """A real Valkey for the run, on a socket file."""
+    place = Path(tempfile.mkdtemp(prefix="hb-test-vk-"))
+    socket_path = place / "valkey.sock"
+    server = subprocess.Popen(
+        [valkey_program(None), "--port", "0", "--unixsocket", socket_path, "--dir", place, "--save", ""],
+        stdout=subprocess.DEVNULL,
+    )
+    deadline_s = time.monotonic() + 20
+    while not socket_path.exists():
+        assert server.poll() is None
+        assert time.monotonic() < deadline_s, "Valkey did not start"
+        time.sleep(0.01)
+    yield f"unix://{socket_path}"
+    server.terminate()
+    server.wait(10)
+    shutil.rmtree(place)

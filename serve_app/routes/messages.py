@@ -168,9 +168,12 @@ async def post_message(
 
 
 def _encoded(value: Any) -> bytes:
-    """Canonical JSON. NaN, infinities and lone surrogates, which Python's reader lets in, are none."""
+    """Canonical JSON. NaN, infinities and lone surrogates, which Python's reader lets in, are none, and a
+    whole number beyond 64 bits would not reach readers of MessagePack.
+    """
     try:
         encoded = msgspec.json.encode(value)
+        msgspec.msgpack.encode(value)
         if msgspec.json.decode(encoded) != value:
             raise invalid("d holds a number that is none.", Fault("body.d", "NaN or infinite"))
     except (msgspec.MsgspecError, RecursionError, UnicodeEncodeError, OverflowError, ValueError):

@@ -37,7 +37,7 @@ class RoomWish(Body):
 
     name: Annotated[Line, Field(max_length=100)] = ""
     kind: Kind = "group"
-    members: Annotated[list[Id], Field(max_length=100, default_factory=list)]
+    members: Annotated[list[Id], Field(max_length=1000, default_factory=list)]
     fence: Id | None = None
     durability: Durability = "durable"
 

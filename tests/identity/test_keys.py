@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import asyncpg
 import pytest
 
 from identity.keys import ReloadingVerifier, SealBrokenError, ensure_signing_key, load_verifying_keys
@@ -67,6 +68,26 @@ async def test_a_flood_of_unknown_kids_reads_the_keys_once(pool):
     with pytest.raises(UnknownKey):
         await verifier.verify(token)
     now_s += 3
+    await verifier.verify(token)
+
+
+async def test_all_who_come_while_the_keys_are_read_wait_for_them(pool):
+    now_s = 1_800_000_000.0
+    verifier = ReloadingVerifier(pool, clock=lambda: now_s)
+    key = await ensure(pool)
+    tokens = [issue_access_token(key, user=UserId(new_id()), now_s=now_s) for _ in range(20)]
+    claims = await asyncio.gather(*(verifier.verify(token) for token in tokens))
+    assert len({each.user for each in claims}) == 20
+
+
+async def test_a_failed_read_of_the_keys_is_told_and_tried_again(pool):
+    now_s = 1_800_000_000.0
+    verifier = ReloadingVerifier(pool, clock=lambda: now_s)
+    token = issue_access_token(await ensure(pool), user=UserId(new_id()), now_s=now_s)
+    await pool.execute("ALTER TABLE signing_keys RENAME TO away")
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await verifier.verify(token)
+    await pool.execute("ALTER TABLE away RENAME TO signing_keys")
     await verifier.verify(token)
 
 
