@@ -45,6 +45,7 @@ class Directory:
         self._pool: asyncpg.Pool
         self._server: asyncio.AbstractServer
         self._links: set[Link] = set()
+        self._stopping = False
         self._peers: dict[Link, _Peer] = {}
         self._ownership: slots.Ownership
         self._addresses: dict[int, str] = {}
@@ -69,6 +70,8 @@ class Directory:
 
     def link_opened(self, link: Link) -> None:
         self._links.add(link)
+        if self._stopping:
+            link.abort()
 
     def link_received(self, link: Link, view_version: int, messages: list[Message]) -> None:  # noqa: ARG002
         for message in messages:
@@ -129,6 +132,7 @@ class Directory:
 
     async def stop(self) -> None:
         """Stops listening and lets the database go."""
+        self._stopping = True
         self._server.close()
         for link in list(self._links):
             link.abort()

@@ -92,8 +92,7 @@ class Router:
         message.rid = rid
         deadline_s = asyncio.get_running_loop().time() + REQUEST_TIMEOUT_S
         link.pending[rid] = Pending(message, slot, done, deadline_s)
-        if link.ready:
-            link.link.send(message)
+        link.send(message)
 
     def cast(self, kind: str, key: str, message: Request) -> None:
         """Sends `message` without wanting a reply. Lost while the shard is down."""
@@ -103,8 +102,7 @@ class Router:
             return
         link = self._shards.get(shard) or self.shard_link(shard)
         message.rid = 0
-        if link.ready:
-            link.link.send(message)
+        link.send(message)
 
     async def request(self, kind: str, key: str, message: Request) -> Any:
         """As `call`, awaited. Raises EngineError."""
@@ -147,8 +145,7 @@ class Router:
 
         deadline_s = asyncio.get_running_loop().time() + REQUEST_TIMEOUT_S
         link.pending[rid] = Pending(message, self.view.owners.index(shard), done, deadline_s)
-        if link.ready:
-            link.link.send(message)
+        link.send(message)
         await future
 
     # -- views -------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ class ShardLink:
         self._router = router
         self._shard = shard
         self.pending: dict[int, Pending] = {}
-        self.link: Link
+        self.link: Link | None = None
         self.ready = False
         self._changed = asyncio.Event()
 
@@ -107,18 +107,23 @@ class ShardLink:
         router, config = self._router, self._router.config
         while True:
             self._changed.clear()
-            self.link = await dial_until(lambda: router.view.addresses.get(self._shard), self)
-            self.link.send(wire.Hello(config.role, config.name, router.incarnation))
+            self.link = link = await dial_until(lambda: router.view.addresses.get(self._shard), self)
+            link.send(wire.Hello(config.role, config.name, router.incarnation))
             # A shard that was just killed may still be in the view, and its successor in none yet: what is
             # asked for is sent when the view names the activation that answers, see `link_received`.
             await self._changed.wait()
 
+    def send(self, message: Request) -> None:
+        """Sends now if the shard can be reached; a request that waits goes out when it can."""
+        if self.ready and self.link is not None:
+            self.link.send(message)
+
     def view_changed(self) -> None:
-        if self.ready:
+        if self.link is not None:
             self.link.view_version = self._router.view.version
 
     def close(self) -> None:
-        if self.ready:
+        if self.link is not None:
             self.link.abort()
         self._fail_all(lambda _: True, EngineError(ErrorCode.INTERNAL, "this process is stopping"))
 
@@ -181,8 +186,8 @@ class ShardLink:
     def send_again(self, rid: int) -> None:
         """Sends a request that still waits, if its shard can be reached; else it goes out when it can."""
         waiting = self.pending.get(rid)
-        if waiting is not None and self.ready:
-            self.link.send(waiting.message)
+        if waiting is not None:
+            self.send(waiting.message)
 
     def link_closed(self, link: Link) -> None:  # noqa: ARG002 - there is one
         self.ready = False

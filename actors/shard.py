@@ -68,6 +68,7 @@ class Shard:
         self.received = 0
         self._hosts: dict[str, Host] = {}
         self._links: set[Link] = set()
+        self._stopping = False
         self._peers: dict[Link, wire.Hello] = {}
         self._serving = False
         self._server: asyncio.AbstractServer
@@ -98,6 +99,7 @@ class Shard:
 
     async def stop(self) -> None:
         """Lets everything go; durable state is in the stores."""
+        self._stopping = True
         self._server.close()
         for link in list(self._links):
             link.abort()
@@ -122,6 +124,8 @@ class Shard:
 
     def link_opened(self, link: Link) -> None:
         self._links.add(link)
+        if self._stopping:
+            link.abort()
 
     def link_received(self, link: Link, view_version: int, messages: list[Message]) -> None:  # noqa: ARG002
         peer = self._peers.get(link)
