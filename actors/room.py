@@ -91,7 +91,7 @@ def step(  # noqa: PLR0911 - one line per kind of message
     if isinstance(message, wire.Unsubscribe):
         return [*_unsubscribe(state, message, now_ms), Answer(asker, {})]
     if user not in state.members:
-        return [Refuse(asker, ErrorCode.DENIED, "no such room, or not yours")]
+        return [Refuse(asker, ErrorCode.DENIED, "no such channel, or not yours")]
     if isinstance(message, wire.Publish):
         return _publish(state, message, asker, now_ms)
     if isinstance(message, wire.Subscribe):

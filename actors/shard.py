@@ -233,7 +233,7 @@ class Shard:
         if activation.stage is Stage.GONE:
             return
         if activation.state is None:
-            self.deactivate(activation, EngineError(ErrorCode.DENIED, "no such thing, or not yours"))
+            self.deactivate(activation, EngineError(ErrorCode.DENIED, "no such channel, or not yours"))
             return
         activation.stage = Stage.ACTIVE
         activation.used_at_ms = self.now_ms()

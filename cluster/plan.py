@@ -38,6 +38,7 @@ def deployment_plan(
             "database_url": database_url,
             "allowed_origins": settings.allowed_origins,
             "node": NODE,
+            "rate_limits": settings.rate_limits,
         },
         "api": {
             "run_dir": run_dir,

@@ -40,7 +40,7 @@ class SubscriptionOptions(msgspec.Struct):
 
 
 class Connect(msgspec.Struct):
-    token: Token
+    token: Annotated[str, Meta(max_length=8192)] = ""  # none is refused as a wrong one is: 101
     device: Name | None = None
     sdk: str | None = None
     resume: Resume | None = None

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, WebSocket
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from actors.router import Router, RouterConfig
 from identity.keys import ReloadingVerifier
 from serve_app.hub import Hub
-from serve_app.limits import Limits
+from serve_app.limits import UNTHROTTLED, Limits
 from serve_app.roster import Roster
 from serve_app.session import Surroundings
 from serve_app.transports import asgi, picows
@@ -44,6 +45,7 @@ class GatewayConfig:
     database_url: str
     allowed_origins: tuple[str, ...]
     node: str
+    rate_limits: bool = True
 
 
 class GatewayService:
@@ -54,7 +56,7 @@ class GatewayService:
         self.roster: Roster
         self.router: Router
         self.hub: Hub
-        self._limits = limits or Limits()
+        self._limits = limits or (Limits() if config.rate_limits else UNTHROTTLED)
         self._pool: Any = None
         self._server: asyncio.AbstractServer
         self._beat: asyncio.Task[None]
@@ -112,11 +114,26 @@ class GatewayService:
         await self._pool.close()
 
 
+class _RootedAtPrefix:
+    """Lets the bare prefix `/rt` reach the route `/`: Serve strips the prefix and leaves an empty path, which
+    no route of FastAPI can have.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket" and scope["path"] == scope.get("root_path"):
+            scope = {**scope, "path": scope["path"] + "/"}
+        await self._app(scope, receive, send)
+
+
 def build_gateway(config: GatewayConfig) -> "Application":
     """The Serve application `hereabouts-gateway`, for route prefix `/rt`."""
     from ray import serve  # noqa: PLC0415 - importing Ray takes a second, and tests do without it
 
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app.add_middleware(_RootedAtPrefix)
 
     @serve.deployment(
         name="Gateway",

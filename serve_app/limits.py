@@ -22,6 +22,18 @@ class Limits:
     pong_s: float = 8.0
 
 
+_PLENTY = 1_000_000.0
+UNTHROTTLED = Limits(
+    pub_per_s=_PLENTY,
+    pub_burst=_PLENTY,
+    pos_per_s=_PLENTY,
+    pos_burst=_PLENTY,
+    ephemeral_per_s=_PLENTY,
+    ephemeral_burst=_PLENTY,
+)
+"""With HEREABOUTS_RATE_LIMITS=off, for tests and benchmarks: rates so high that none is felt."""
+
+
 class Bucket:
     """A token bucket: `rate_per_s` on average, `burst` at once."""
 
