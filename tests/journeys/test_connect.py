@@ -81,8 +81,8 @@ async def test_no_token_is_refused(town: Town) -> None:
     connection = await town.socket()
     with pytest.raises(Refused) as refused:
         await connection.command("connect", {})
-    assert refused.value.code in {101, 107}
-    assert (await connection.wait_closed()).code in {3500, 3501}
+    assert refused.value.code == 101
+    assert (await connection.wait_closed()).code == 3500
 
 
 async def test_a_token_lives_its_time_and_can_be_refreshed(town: Town, codec: str) -> None:
@@ -124,7 +124,7 @@ async def test_nothing_is_served_before_connect(town: Town, frame: dict[str, obj
     await connection.send(frame)
     closed = await connection.wait_closed(timeout_s=12)
     assert closed.code in {3501, 3502}
-    assert all("err" in frame for frame in connection.frames)
+    assert all("err" in frame or "bye" in frame for frame in connection.frames)
 
 
 async def test_a_second_connect_is_a_bad_request(town: Town, codec: str) -> None:

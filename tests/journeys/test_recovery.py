@@ -11,7 +11,7 @@ from rt_client.connection import Connection, Refused
 from rt_client.town import Town
 
 
-async def publish_many(connection: Connection, room: str, count: int, ack: str = "relay") -> None:
+async def publish_many(connection: Connection, room: str, count: int, ack: str = "durable") -> None:
     for start in range(0, count, 50):
         started = [
             connection.start("pub", {"ch": room, "d": number, "ack": ack})
@@ -130,7 +130,7 @@ async def test_a_memory_room_lost_past_its_window_says_so(town: Town) -> None:
     connection = await town.connected(me)
     epoch = (await connection.sub(room))["epoch"]
     await connection.command("unsub", {"ch": room})
-    await publish_many(connection, room, 320)
+    await publish_many(connection, room, 320, "relay")
     result = await connection.sub(room, epoch=epoch, offset=0)
     assert (result["recovered"], result["pubs"], result["offset"]) == (False, [], 320)
 
