@@ -11,12 +11,12 @@ from typing import Any
 
 import ray
 from ray import serve
-from serve_app.app import ApiConfig, build_api
-from serve_app.gateway import GatewayConfig, build_gateway
 
 from actors.directory import DirectoryActor, DirectoryConfig
 from actors.shard import ShardActor, ShardConfig
 from cluster.ray_head import NAMESPACE
+from serve_app.app import ApiConfig, build_api
+from serve_app.gateway import GatewayConfig, build_gateway
 
 # Detached: they outlive this process. No retries of calls: idempotency is ours (architecture.md, §8).
 ACTOR_OPTIONS = {

@@ -28,13 +28,16 @@ class RayCluster:
         self,
         place: Layout,
         ports: RayPorts,
+        *,
         inherited: Mapping[str, str],
+        dashboard: bool,
         reaper: Reaper,
         tell: Callable[[str], None],
     ) -> None:
         self._place = place
         self._ports = ports
         self._environment = ray_head.environment(place, ports, inherited)
+        self._dashboard = dashboard
         self._reaper = reaper
         self._tell = tell
         self._deployer: Child | None = None
@@ -59,7 +62,7 @@ class RayCluster:
         log = self._place.logs / "ray-start.log"
         with log.open("wb") as output:
             self._head = self._reaper.spawn(
-                ray_head.command(self._place, self._ports),
+                ray_head.command(self._place, self._ports, dashboard=self._dashboard),
                 output=output,
                 environment=self._environment,
                 cwd=Path("/"),

@@ -20,6 +20,26 @@ OBJECT_STORE_BYTES = 80_000_000  # the smallest that Ray takes is 75 MB; live st
 MOST_FRONT_CONNECTIONS = 20_000
 SPARE_DESCRIPTORS = 5_000
 
+# Ray's clocks are set for large clusters under load; at rest on one machine they are most of what runs
+# (docs/decisions, "Idle cost of Ray"). Left alone: what delays a retry or the discovery of a death.
+QUIET = {
+    "RAY_event_stats": "0",
+    "RAY_raylet_report_resources_period_milliseconds": "1000",
+    "RAY_gcs_pull_resource_loads_period_milliseconds": "5000",
+    "RAY_io_context_event_loop_lag_collection_interval_ms": "60000",
+    "RAY_io_context_monitor_probe_interval_ms": "10000",
+    "RAY_memory_monitor_refresh_ms": "2000",
+    "RAY_metrics_report_interval_ms": "30000",
+    "RAY_task_events_report_interval_ms": "10000",
+    "RAY_object_manager_timer_freq_ms": "2000",
+    "RAY_kill_idle_workers_interval_ms": "2000",
+    "RAY_DASHBOARD_STATS_UPDATING_INTERVAL": "60",
+    "RAY_DASHBOARD_AGENT_POLL_INTERVAL_S": "10",
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class RayPorts:
@@ -83,6 +103,7 @@ def environment(layout: Layout, ports: RayPorts, inherited: Mapping[str, str]) -
         "RAY_START_HOOK": "cluster.ray_head.without_client_server",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
+        **QUIET,
         "RAY_enable_worker_prestart": "0",
         "RAY_prestart_worker_first_driver": "0",
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -107,7 +128,7 @@ def front_connections() -> int:
     return max(256, min(MOST_FRONT_CONNECTIONS, (limit - SPARE_DESCRIPTORS) // 2))
 
 
-def command(layout: Layout, ports: RayPorts) -> list[str]:
+def command(layout: Layout, ports: RayPorts, *, dashboard: bool) -> list[str]:
     """`ray start`, which ends when the head runs; its daemons become children of the subreaper."""
     return [
         str(Path(sys.executable).with_name("ray")),
@@ -119,7 +140,7 @@ def command(layout: Layout, ports: RayPorts) -> list[str]:
         "--max-worker-port=0",
         "--no-monitor",
         "--include-log-monitor=false",
-        "--include-dashboard=true",
+        f"--include-dashboard={str(dashboard).lower()}",
         f"--dashboard-host={LOOPBACK}",
         f"--temp-dir={layout.ray_temp}",
         f"--object-store-memory={OBJECT_STORE_BYTES}",

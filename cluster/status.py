@@ -43,8 +43,8 @@ async def collect(place: Layout) -> dict[str, Any]:
 
 
 async def _ask_directory(run_dir: str) -> dict[str, Any]:
-    from actors.protocol import EngineError  # noqa: PLC0415 (the rest of the status needs neither)
     from actors.probe import fetch_status  # noqa: PLC0415
+    from actors.protocol import EngineError  # noqa: PLC0415 (the rest of the status needs neither)
 
     try:
         async with asyncio.timeout(ASK_TIMEOUT_S):

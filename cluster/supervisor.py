@@ -65,7 +65,14 @@ class Supervisor:
         layout.secret(place.ray_token, 64)
         self._ports = RayPorts(choose_block(chance))
         self._reaper = Reaper(lambda pid, _code: self._ray.orphan_ended(pid))
-        self._ray = RayCluster(place, self._ports, inherited, self._reaper, tell)
+        self._ray = RayCluster(
+            place,
+            self._ports,
+            inherited=inherited,
+            dashboard=settings.ray_dashboard,
+            reaper=self._reaper,
+            tell=tell,
+        )
         self._databases = Databases(
             settings=settings,
             place=place,
@@ -85,7 +92,7 @@ class Supervisor:
             run_dir=str(place.run),
             started_at=_now(),
             ray_address=self._ports.address,
-            ray_dashboard_url=f"http://127.0.0.1:{self._ports.dashboard}",
+            ray_dashboard_url=f"http://127.0.0.1:{self._ports.dashboard}" if settings.ray_dashboard else None,
             ray_token_path=str(place.ray_token),
             ports={
                 "http": settings.port,
