@@ -218,7 +218,7 @@ class Client:
         self._numbers[result["n"]] = name
         if channel.options.get("mode") == "map":
             state = {key: data for key, data, *_ in result.get("state", [])}
-            for key in channel.rows.keys() - state.keys():
+            for key in channel.rows.keys() - state.keys() if "state" in result else ():
                 self._row(name, channel, key, None)
             for key, data in state.items():
                 self._row(name, channel, key, data)

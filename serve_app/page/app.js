@@ -56,7 +56,7 @@ const fences = new Fences({ list: $("fences"), none: $("fences-none"), map, call
   go("map");
   map.show(...centre, 1500);
 } });
-const rooms = new Rooms({ $, socket, names, call, feed, me: () => account.user, badge: () => badge("talk"), learnt: (room) => feed.learnt(room), online: (users) => {
+const rooms = new Rooms({ $, socket, names, call, feed, me: () => account.user, handle: () => account.handle, badge: () => badge("talk"), learnt: (room) => feed.learnt(room), online: (users) => {
   people.online = new Set(users);
   people.render();
 } });

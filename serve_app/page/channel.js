@@ -23,8 +23,8 @@ export class Subscription {
   adopt(result) {
     this.n = result.n;
     if (this.mode === "stream") this.adoptStream(result);
-    else if (this.name.startsWith("presence:")) this.adoptPresence(result.state ?? []);
-    else this.adoptMap(result);
+    else if (!this.name.startsWith("presence:")) this.adoptMap(result);
+    else if (result.state) this.adoptPresence(result.state);
     this.hears.ready?.(result);
   }
 
@@ -37,10 +37,11 @@ export class Subscription {
     else for (const m of pubs) if (m.o > after) this.hears.pub?.(m);
   }
 
-  adoptMap({ state = [], k = [], continued }) {
+  /** A further page, or a resumption that tells only differences, goes on from the rows there are. */
+  adoptMap({ state, k = [], continued = state === undefined }) {
     const before = this.rows;
     this.rows = new Map(continued ? before : []);
-    for (const [key, data, version] of state) this.rows.set(key, { data, version });
+    for (const [key, data, version] of state ?? []) this.rows.set(key, { data, version });
     if (!continued) for (const key of before.keys()) if (!this.rows.has(key)) this.changed(key, before.get(key), undefined);
     for (const [key, row] of this.rows) this.changed(key, before.get(key), row);
     this.applyRows(k);

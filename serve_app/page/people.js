@@ -3,6 +3,7 @@
 import { Kept, arrange, avatar, el } from "./dom.js";
 
 const BANDS_KM = [1, 2, 5, 10];
+const CROWD = 3;
 
 export class People {
   constructor({ list, none, names, map, feed, act }) {
@@ -11,6 +12,7 @@ export class People {
     this.online = new Set();
     this.placed = false;
     this.kept = new Kept();
+    this.came = [];
     this.render();
   }
 
@@ -20,8 +22,10 @@ export class People {
       mode: "map",
       filter: { radius_m: radius, audience: "everyone" },
       change: (user, before, after) => this.changed(user, before, after),
-      rows: () => this.render(),
-      ready: () => this.render(),
+      rows: () => {
+        this.tell();
+        this.render();
+      },
     };
   }
 
@@ -31,11 +35,22 @@ export class People {
       this.feed.add({ kind: "part", parts: [{ user }, " is no longer near"] });
     } else {
       this.rows.set(user, after);
-      if (!before) this.feed.add({ kind: "meet", parts: [{ user }, " came near, ", bandText(after.band)] });
+      if (!before) this.came.push(user);
       else if (before.band !== after.band) {
         const closer = nearness(after.band) < nearness(before.band);
         this.feed.add({ kind: closer ? "meet" : "part", parts: [{ user }, closer ? " came closer, " : " moved away, ", bandText(after.band)] });
       }
+    }
+  }
+
+  /** Who came with one frame: a line each, or one for all of a crowd. */
+  tell() {
+    const came = this.came.splice(0);
+    if (came.length > CROWD) {
+      const rest = came.length - 2;
+      this.feed.add({ kind: "meet", parts: [{ user: came[0] }, ", ", { user: came[1] }, ` and ${rest} others are near`] });
+    } else {
+      for (const user of came) this.feed.add({ kind: "meet", parts: [{ user }, " is near, ", bandText(this.rows.get(user)?.band)] });
     }
   }
 
@@ -80,9 +95,9 @@ export class People {
   }
 }
 
-/** Bands are upper bounds in kilometres, as a number or as text such as "<2" or "lt_2km". */
+/** The upper bound of a band such as "<2", in kilometres. */
 function nearness(band) {
-  const km = typeof band === "number" ? band : Number.parseFloat(String(band).replace(/[^\d.]/g, ""));
+  const km = Number.parseFloat(String(band).replace("<", ""));
   return Number.isFinite(km) ? km : BANDS_KM.at(-1) + 1;
 }
 

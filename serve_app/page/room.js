@@ -40,7 +40,7 @@ export class Room {
       mode: "map",
       metas: (metas) => this.drawPresent(metas),
       come: ({ u }) => this.feed.add({ kind: "come", parts: [{ user: u }, " is in ", { strong: name }] }),
-      go: ({ u }, still) => !still && this.feed.add({ kind: "go", parts: [{ user: u }, " left the screen of ", { strong: name }] }),
+      go: ({ u }, still) => !still && this.feed.add({ kind: "go", parts: [{ user: u }, " is gone from ", { strong: name }] }),
     });
     this.draw();
     this.nodes.form.elements.text.focus({ preventScroll: true });

@@ -3,9 +3,11 @@
 import { el, toast } from "./dom.js";
 import { Room } from "./room.js";
 
+const BETWEEN = " & ";
+
 export class Rooms {
-  constructor({ $, socket, names, me, call, feed, online, badge, learnt }) {
-    Object.assign(this, { $, call, names, badge, learnt });
+  constructor({ $, socket, names, me, handle, call, feed, online, badge, learnt }) {
+    Object.assign(this, { $, handle, call, names, badge, learnt });
     this.all = new Map();
     this.titles = new Map(); // also of rooms that I have left
     this.room = new Room({
@@ -30,14 +32,17 @@ export class Rooms {
     this.all = new Map(answer.items.map((room) => [room.id, room]));
     for (const room of answer.items) {
       const known = this.titles.has(room.id);
-      this.titles.set(room.id, room.name || "a room");
+      this.titles.set(room.id, room);
       if (!known) this.learnt(room.id);
     }
     this.render();
   }
 
+  /** A room's name, also of one that I have left; a direct room bears the name of the other one in it. */
   name(id) {
-    return this.titles.get(id) ?? "a room";
+    const room = this.titles.get(id);
+    const names = room?.kind === "direct" ? room.name.split(BETWEEN) : [];
+    return names.find((name) => name !== this.handle()) || room?.name || "a room";
   }
 
   render() {
@@ -45,7 +50,7 @@ export class Rooms {
     this.$("rooms-none").hidden = rooms.length > 0;
     this.$("rooms").replaceChildren(...rooms.map((room) => el("li", {},
       el("button", { type: "button", onclick: () => this.enter(room.id) },
-        el("i", { class: room.kind, "aria-hidden": "true" }), el("b", { text: room.name || "Room" }),
+        el("i", { class: room.kind, "aria-hidden": "true" }), el("b", { text: this.name(room.id) }),
         el("small", { text: note(room) })))));
   }
 
@@ -63,10 +68,10 @@ export class Rooms {
       return toast(error.message);
     }
     if (!room) return toast("That room is not there, or not yours to enter.");
-    this.$("talk-title").textContent = room.name || "Room";
+    this.$("talk-title").textContent = this.name(id);
     this.$("lobby").hidden = true;
     this.$("room").hidden = this.$("rooms-back").hidden = false;
-    this.room.open(room);
+    this.room.open({ id, name: this.name(id) });
   }
 
   lobby() {
@@ -88,11 +93,13 @@ export class Rooms {
     }
   }
 
-  /** A room with one other person, made once. */
+  /** The room with one other person, made when it is first wanted. */
   async talkTo(user, handle) {
+    const name = [this.handle(), handle].sort().join(BETWEEN);
     try {
-      const room = await this.call("POST", "/v1/rooms", { name: handle, kind: "direct", members: [user] });
-      await this.load();
+      const known = [...this.all.values()].find((room) => room.kind === "direct" && room.name === name);
+      const room = known ?? await this.call("POST", "/v1/rooms", { name, kind: "direct", members: [user] });
+      if (!known) await this.load();
       await this.enter(room.id);
     } catch (error) {
       toast(error.message);

@@ -30,6 +30,7 @@ export class Socket {
     this.limits = {};
     this.session = null;
     this.attempt = 0;
+    this.misses = 0; // attempts since the last that came to a welcome: the addresses take turns
     this.turn = 0;
     this.running = false;
     this.wake = () => this.running && !this.ws && this.connect();
@@ -64,7 +65,7 @@ export class Socket {
       const [token, urls] = await Promise.all([this.token(this.distrust), this.urls()]);
       if (turn !== this.turn || !this.running) return;
       this.distrust = false;
-      ws = this.ws = new WebSocket(urls[this.attempt % urls.length], ["rt.v1.json"]);
+      ws = this.ws = new WebSocket(urls[this.misses % urls.length], ["rt.v1.json"]);
       ws.onmessage = ({ data }) => ws === this.ws && this.take(data);
       ws.onclose = ({ code, reason }) => ws === this.ws && this.closed(code, reason);
       this.watch(COMMAND_MS);
@@ -96,6 +97,7 @@ export class Socket {
     this.numbers.clear();
     this.live = true;
     this.attempt = 0;
+    this.misses = 0;
     this.refusedOnce = false;
     this.watch(this.silenceMs);
     for (const channel of this.channels.values()) {
@@ -110,6 +112,7 @@ export class Socket {
 
   closed(code, reason) {
     const bye = this.bye;
+    if (!this.live) this.misses += 1;
     this.bye = null;
     this.drop(new Error("connection lost"));
     if (!this.running) return;
