@@ -62,7 +62,12 @@ class Databases:
 
     async def start(self) -> None:
         """Start the servers and bring the schema up to date. Raises OperatorError."""
-        await asyncio.gather(*(keeper.start() for keeper in self._keepers.values()))
+        try:
+            async with asyncio.TaskGroup() as group:  # one that fails cancels the other
+                for keeper in self._keepers.values():
+                    group.create_task(keeper.start())
+        except* OperatorError as several:
+            raise several.exceptions[0] from None
         version = await self._migrate()
         kinds = ["embedded" if name in self._keepers else "external" for name in ("postgres", "valkey")]
         self._tell(f"Postgres ({kinds[0]}, schema {version}) and Valkey ({kinds[1]}) run")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from cluster.ray_head import RayPorts
 CRITICAL = ("gcs_server", "raylet")
 START_TIMEOUT_S = 90.0
 DEPLOY_TIMEOUT_S = 150.0
+STOP_PATIENCE_S = 1.0  # all but the GCS end within 0.2 s; it holds nothing that outlives it
 
 
 class RayCluster:
@@ -126,9 +128,18 @@ class RayCluster:
             transport.close()
         if code != 0:
             log = self._place.logs / "deploy.log"
+            end = tail(log.read_text(errors="replace"), 25)
             raise OperatorError(
-                f"deployment failed; the end of {log}:\n{tail(log.read_text(errors='replace'), 25)}"
+                f"deployment failed; the end of {log}:\n{end}", f"Ray's own logs are in {self._keep_logs()}"
             )
+
+    def _keep_logs(self) -> Path:
+        """Copy Ray's logs out of the run folder, which is about to be removed."""
+        kept = self._place.logs / "ray-failed"
+        shutil.rmtree(kept, ignore_errors=True)
+        session = self._place.ray_temp / "session_latest" / "logs"
+        shutil.copytree(session, kept, ignore_dangling_symlinks=True)
+        return kept
 
     async def stop(self, keep: set[int]) -> None:
         """End the cluster: all of this process's descendants but `keep` and what is below these."""
@@ -136,5 +147,5 @@ class RayCluster:
         if self._deployer is not None:
             processes.send(self._deployer.identity, signal.SIGKILL)
         while ours := [e for e in processes.descendants([os.getpid()]) if e.pid not in spared]:
-            await stop_all(ours)
+            await stop_all(ours, STOP_PATIENCE_S)
         self._daemons = {}

@@ -27,6 +27,13 @@ class Account:
 def server_account() -> Account | None:
     """The account to drop to; None when this process is an ordinary user and the servers run as that."""
     if os.geteuid() != 0:
+        try:
+            pwd.getpwuid(os.geteuid())
+        except KeyError:
+            raise OperatorError(
+                f"uid {os.geteuid()} has no entry in the user database, and Postgres' initdb needs one",
+                "run as a user that exists, or add the uid to /etc/passwd",
+            ) from None
         return None
     for name in CANDIDATES:
         try:
