@@ -91,6 +91,13 @@ def machine(url):
                     self.wants[me] = self.now + timedelta(days=7)
                     self.passed.clear()
 
+        @rule(index=st.integers(0, 1), days=st.sampled_from([0, 0, 1, 8]))
+        def meet(self, index, days):
+            """Not rarely, as by chance: both ask, one after the other."""
+            self.request(index)
+            self.wait(days)
+            self.request(1 - index)
+
         @rule(index=st.integers(0, 1))
         def pass_on(self, index):
             me, other = self.people[index], self.people[1 - index]
@@ -200,7 +207,7 @@ async def test_the_table_holds_against_postgres(database_url):
         run_state_machine_as_test,
         machine(database_url),
         settings=settings(
-            max_examples=25,
+            max_examples=40,
             stateful_step_count=14,
             deadline=None,
             derandomize=True,
