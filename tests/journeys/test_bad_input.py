@@ -23,7 +23,7 @@ async def error_of(connection: Connection, frame: dict[str, Any]) -> dict[str, A
     connection.frames.clear()
     await connection.send(frame)
     answer = await connection.until(lambda frame: "err" in frame)
-    if "id" in frame and isinstance(frame["id"], int) and 0 <= frame["id"] < 2**32:
+    if type(frame.get("id")) is int and 0 <= frame["id"] < 2**32:
         assert answer["id"] == frame["id"]
     else:
         assert "id" not in answer
@@ -65,7 +65,6 @@ MALFORMED: list[tuple[str, Any, set[int]]] = [
     ),
     ("refresh without token", {"id": 25, "refresh": {}}, {107}),
     ("unsub of nothing", {"id": 26, "unsub": {"ch": "me"}}, {102, 103, 107}),
-    ("ephemeral to an unknown number", {"e": 99_999, "d": 1}, {102, 103, 107}),
     ("ephemeral without number", {"e": None, "d": 1}, {107}),
 ]
 
@@ -92,7 +91,6 @@ async def test_malformed_frames_get_the_error_of_the_table(town: Town, codec: st
     [
         ([91.0, 0.0, 10, 1], {107, 124}),
         ([-90.001, 0.0, 10, 1], {107, 124}),
-        ([0.0, 1e9, 10, 1], {107, 124}),
         ([0.0, 0.0, 0, 1], {107, 124}),
         ([0.0, 0.0, -3, 1], {107, 124}),
         ([0.0, 0.0, 5001, 1], {107, 124}),
@@ -100,7 +98,6 @@ async def test_malformed_frames_get_the_error_of_the_table(town: Town, codec: st
         ([], {107}),
         (["0", "0", "10", "1"], {107}),
         ([None, None, None, None], {107}),
-        ([0.0, 0.0, 10, 1, 2, 3, 4, 5, 6], {107}),
         ({"lat": 0, "lon": 0}, {107}),
         ("here", {107}),
     ],
@@ -115,15 +112,14 @@ async def test_an_impossible_position_is_refused(town: Town, fix: Any, codes: se
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("place", [0, 1, 2, 4])
 async def test_not_a_number_is_no_coordinate(town: Town, number: float, place: int) -> None:
-    """MessagePack can carry NaN and infinities; JSON text cannot, so there they are undecodable."""
+    """MessagePack can carry NaN and infinities; JSON cannot, so there the frame is malformed."""
     fix = [1.0, 1.0, 10.0, 1_700_000_000_000, 1.0]
     fix[place] = number
     binary = await town.connected(town.person(), "msgpack")
     assert (await error_of(binary, {"id": 500, "pos": fix}))["code"] in {107, 124}
     text = await town.connected(town.person(), "json")
     await text.send({"id": 500, "pos": fix})
-    closed = await text.wait_closed()
-    assert closed.code == 3501
+    assert (await text.until(lambda frame: "err" in frame))["err"]["code"] == 107
 
 
 async def test_ten_malformed_frames_close_the_connection(town: Town, codec: str) -> None:
@@ -156,10 +152,20 @@ UNDECODABLE: list[tuple[str, str | bytes]] = [
 
 
 @pytest.mark.parametrize(("codec", "message"), UNDECODABLE, ids=[f"{c}-{m[:12]!r}" for c, m in UNDECODABLE])
-async def test_undecodable_bytes_close_the_connection(town: Town, codec: str, message: str | bytes) -> None:
+async def test_what_cannot_be_read_is_107_or_ends_the_connection(
+    town: Town, codec: str, message: str | bytes
+) -> None:
+    """A line that is no JSON is a malformed frame, bytes after which nothing can be trusted end it; ten times
+    either ends it.
+    """
     connection = await town.connected(town.person(), codec)
-    await connection.send_raw(message)
+    for _ in range(10):
+        if connection.closed.done():
+            break
+        await connection.send_raw(message)
+        await asyncio.wait([connection.closed], timeout=0.05)
     assert (await connection.wait_closed()).code == 3501
+    assert {frame["err"]["code"] for frame in connection.frames if "err" in frame} <= {107}
 
 
 async def test_what_is_no_frame_is_malformed(town: Town, codec: str) -> None:
@@ -176,14 +182,21 @@ async def test_what_is_no_frame_is_malformed(town: Town, codec: str) -> None:
 
 
 async def test_an_oversize_message_is_refused(town: Town, codec: str) -> None:
-    """64 KiB is the most; one byte more closes (3501, or 1009 of the WebSocket standard)."""
+    """64 KiB is the most: more gets an error, or closes (3501, or 1009 of the WebSocket standard)."""
     me = town.person()
     room = await town.room(me)
     connection = await town.connected(me, codec)
     with pytest.raises(Refused):
         await connection.pub(room, "x" * 60_000, ack="relay")
-    await connection.send({"id": 900, "pub": {"ch": room, "d": "x" * LIMIT_BYTES}})
-    assert (await connection.wait_closed()).code in {1009, 3501}
+    for size in (LIMIT_BYTES, 3 * 2**20):
+        connection = await town.connected(me, codec)
+        await connection.send({"id": 900, "pub": {"ch": room, "d": "x" * size}})
+        await asyncio.wait([connection.closed], timeout=1)
+        if connection.closed.done():
+            assert connection.closed.result().code in {1009, 3501}
+        else:
+            assert connection.frames[-1]["err"]["code"] in {106, 107}
+            assert (await connection.hist(room, 1))["pubs"] == []
 
 
 async def test_a_broken_websocket_frame_harms_nobody(town: Town) -> None:
@@ -225,7 +238,23 @@ value = st.recursive(
     max_leaves=12,
 )
 verb = st.sampled_from(
-    ["connect", "sub", "unsub", "refresh", "pub", "hist", "pres", "rpc", "pos", "e", "d", "id", "p", "m", "bye"]
+    [
+        "connect",
+        "sub",
+        "unsub",
+        "refresh",
+        "pub",
+        "hist",
+        "pres",
+        "rpc",
+        "pos",
+        "e",
+        "d",
+        "id",
+        "p",
+        "m",
+        "bye",
+    ]
 )
 field_name = st.sampled_from(
     [

@@ -195,4 +195,4 @@ async def test_a_shape_that_is_none_is_refused(town: Town) -> None:
         answer = await town.http("POST", "/v1/fences", spoiled, owner)
         assert answer.status in {400, 422}, spoiled
         assert answer.body["code"] == 107
-        assert answer.headers["Content-Type"].startswith("application/problem+json")
+        assert answer.headers["content-type"].startswith("application/problem+json")

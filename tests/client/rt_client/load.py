@@ -13,7 +13,7 @@ from rt_client.checker import Verdict
 from rt_client.member import Member
 from rt_client.town import Person, Town, status
 from rt_client.views import MapView, PresenceView, StreamView
-from rt_client.walk import Clock, Place
+from rt_client.walk import Place
 
 VICTIMS = {
     "shard": lambda title: "hereabouts-shard" in title,
@@ -102,11 +102,10 @@ class Load:
             await asyncio.sleep(self._chance.uniform(0, 2 * self._pause_s))
 
     async def _walk(self, member: Member, index: int) -> None:
-        clock = Clock()
         step = 0
         while True:
-            lat, lon = self._place.at(40.0 * index + 3 * (step % 30), 20.0)
-            await member.position(lat, lon, clock.after(5))
+            lat, lon = self._place.at(40.0 * index + abs(step % 40 - 20), 20.0)
+            await member.position(lat, lon, int(time.time() * 1000))
             step += 1
             await asyncio.sleep(0.25)
 

@@ -34,7 +34,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer."""
+    """An HTTP answer; the names of headers in lower case."""
 
     status: int
     body: Any
@@ -148,11 +148,12 @@ def request(url: str, method: str, path: str, body: Any = None, token: str = "")
     asked = urllib.request.Request(url + path, data=data, headers=headers, method=method)
     try:
         with urllib.request.urlopen(asked, timeout=15) as answer:
-            text, code, given = answer.read(), answer.status, dict(answer.headers)
+            text, code, given = answer.read(), answer.status, answer.headers
     except urllib.error.HTTPError as refused:
         with refused:
-            text, code, given = refused.read(), refused.code, dict(refused.headers)
-    return Answer(code, json.loads(text) if text else None, given)
+            text, code, given = refused.read(), refused.code, refused.headers
+    lower = {name.lower(): value for name, value in given.items()}
+    return Answer(code, json.loads(text) if text else None, lower)
 
 
 def dev_users(data: Path | str, count: int, *options: str) -> list[Person]:
