@@ -89,8 +89,9 @@ class Channel:
     def settle(self, connection: Connection) -> None:
         """Hands a member what waits for it now, so that what is queued next comes after it (RT-6)."""
         if self.frames and self.has(connection):
-            for frame in self._own_frames(connection, self.frames):
-                connection.queue(connection.codec.from_json(frame))
+            codec = connection.codec
+            for frame in self._own_frames(connection, [codec.from_json(frame) for frame in self.frames]):
+                connection.queue(frame)
             self.cuts[connection] = len(self.frames)
 
     def spill(self, woken: list[Connection]) -> None:
@@ -99,66 +100,66 @@ class Channel:
         frames = self.frames
         if not frames:
             return
-        apart = self._apart(frames)
+        apart = self._apart()
+        if self.plain:
+            self._share(JSON, self.plain, frames, apart, woken)
+        if self.packed:
+            self._share(PACKED, self.packed, [PACKED.from_json(frame) for frame in frames], apart, woken)
         self.frames, self.size = [], 0
         self.variants, self.cuts, self.droppable = {}, {}, set()
-        for connection, own in apart.items():
-            for frame in own:
-                connection.queue(connection.codec.from_json(frame))
-        if len(self.plain) > 0:
-            _share(JSON, self.plain, frames, apart, woken)
-        if len(self.packed) > 0:
-            _share(PACKED, self.packed, frames, apart, woken)
 
-    def _apart(self, frames: list[bytes]) -> dict[Connection, list[bytes]]:
-        """Those that get something of their own, and what."""
-        apart = {c: self._own_frames(c, frames) for c in self.variants}
-        for connection in self.cuts:
-            if connection not in apart:
-                apart[connection] = self._own_frames(connection, frames)
+    def _apart(self) -> set[Connection]:
+        """Those that get something of their own."""
+        apart = self.variants.keys() | self.cuts.keys()
         if self.droppable:
-            for connection in self.members():
-                if connection.is_slow and connection not in apart:
-                    apart[connection] = self._own_frames(connection, frames)
+            apart |= {connection for connection in self.members() if connection.is_slow}
         return apart
 
     def _own_frames(self, connection: Connection, frames: list[bytes]) -> list[bytes]:
-        start = self.cuts.get(connection, 0)
+        """What one member gets of this tick's `frames`, which are in its encoding."""
         variants = self.variants.get(connection)
-        own = frames[start:]
+        drops = connection.is_slow and self.droppable
+        own = frames[:]
         if variants is not None:
-            own = [variants.get(i, frames[i]) for i in range(start, len(frames))]
-        if self.droppable and connection.is_slow:
-            own = [frame for i, frame in enumerate(own, start) if i not in self.droppable]
-        return [frame for frame in own if frame]
+            for index, frame in variants.items():
+                own[index] = connection.codec.from_json(frame) if frame else b""
+        if drops:
+            for index in self.droppable:
+                own[index] = b""
+        own = own[self.cuts.get(connection, 0) :]
+        return own if variants is None and not drops else [frame for frame in own if frame]
 
-
-def _share(
-    codec: Codec,
-    members: dict[Connection, None],
-    frames: list[bytes],
-    apart: dict[Connection, list[bytes]],
-    woken: list[Connection],
-) -> None:
-    """One message for all of them; who has something else pending gets the same bytes behind it."""
-    if codec.packed:
-        frames = [codec.from_json(frame) for frame in frames]
-    message = codec.message(frames)
-    body: bytes | None = None
-    for connection in members:
-        if apart and connection in apart:
-            continue
-        pending = connection.pending
-        if pending is None:
-            connection.pending = message
-            woken.append(connection)
-            continue
-        if body is None:
-            body = bytes(message[HEADROOM:])
-        if type(pending) is list:
-            pending.append(body)
-        else:
-            connection.pending = [bytes(pending[HEADROOM:]), body]
+    def _share(
+        self,
+        codec: Codec,
+        members: dict[Connection, None],
+        frames: list[bytes],
+        apart: set[Connection],
+        woken: list[Connection],
+    ) -> None:
+        """One message for all but those apart; behind whatever else a member has pending."""
+        shared = codec.message(frames)
+        shared_body: bytes | None = None
+        for connection in members:
+            message = shared
+            if apart and connection in apart:
+                own = self._own_frames(connection, frames)
+                if not own:
+                    continue
+                message = codec.message(own)
+            pending = connection.pending
+            if pending is None:
+                connection.pending = message
+                woken.append(connection)
+                continue
+            if message is shared and shared_body is None:
+                shared_body = bytes(shared[HEADROOM:])
+            body = shared_body if message is shared else bytes(message[HEADROOM:])
+            assert body is not None
+            if isinstance(pending, list):
+                pending.append(body)
+            else:
+                connection.pending = [bytes(pending[HEADROOM:]), body]
 
 
 class StreamChannel(Channel):
@@ -178,12 +179,8 @@ class StreamChannel(Channel):
         super().remove(connection)
         self.floors.pop(connection, None)
 
-    def follows(self, push: wire.Push) -> bool:
-        """Whether the push is the next one."""
-        return push.offset == self.offset + 1
-
     def publish(self, push: wire.Push) -> None:
-        """A publication for all members; the sender's own carries its `cid`, who may not see it skips."""
+        """The next publication, for all; the sender's own carries its `cid`, who may not see it skips."""
         self.offset = push.offset
         index = self.put(self.head + b'"m":' + push.m + b"}")
         if push.cid and push.user in self.users:

@@ -105,8 +105,8 @@ class Connection:
         pending = self.pending
         if pending is None:
             self.pending = [frame]
-            self.hub.wakes(self)
-        elif type(pending) is list:
+            self.hub.tick.wakes(self)
+        elif isinstance(pending, list):
             pending.append(frame)
         else:
             self.pending = [bytes(pending[HEADROOM:]), frame]
@@ -117,7 +117,7 @@ class Connection:
         waiting, self.pending = self.pending, None
         self.queue(first)
         if waiting is not None:
-            frames = waiting if type(waiting) is list else [bytes(waiting[HEADROOM:])]
+            frames = waiting if isinstance(waiting, list) else [bytes(waiting[HEADROOM:])]
             for frame in frames:
                 self.queue(frame)
 
@@ -127,8 +127,8 @@ class Connection:
         if pending is None or self.corked:
             return
         self.pending = None
-        if type(pending) is not list:
-            self.write(pending)  # type: ignore[arg-type]
+        if not isinstance(pending, list):
+            self.write(pending)
             return
         for message in joined(self.codec, pending):
             self.write(message)
@@ -137,7 +137,7 @@ class Connection:
 
     def paused(self) -> None:
         """The transport holds bytes that the kernel did not take."""
-        self.stalled_since_s = self.hub.clock()
+        self.stalled_since_s = self.hub.tick.clock()
         self.write = self._hold
         if self.backlog is None:
             self.backlog = deque()
@@ -182,7 +182,9 @@ def joined(codec: Codec, frames: list[bytes]) -> list[bytearray]:
     """Messages of at most MESSAGE_LIMIT_BYTES each, unless one frame alone is longer."""
     if sum(map(len, frames)) + len(frames) <= MESSAGE_LIMIT_BYTES:
         return [codec.message(frames)]
-    messages, batch, size = [], [], 0
+    messages: list[bytearray] = []
+    batch: list[bytes] = []
+    size = 0
     for frame in frames:
         if batch and size + len(frame) + 1 > MESSAGE_LIMIT_BYTES:
             messages.append(codec.message(batch))

@@ -30,11 +30,11 @@ Envelope = dict[str, msgspec.Raw]
 FrameId = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 
 
-class Undecodable(Exception):
+class UndecodableError(Exception):
     """The bytes are not the encoding that was agreed on: nothing after them can be trusted."""
 
 
-class Malformed(EngineError):
+class MalformedError(EngineError):
     """A frame or a body that breaks a rule of the protocol (107)."""
 
     def __init__(self, message: str) -> None:
@@ -51,16 +51,16 @@ class Codec(Protocol):
     ping: bytes
 
     def frames(self, payload: bytes) -> list[bytes]:
-        """The frames of one inbound message. Raises Undecodable."""
+        """The frames of one inbound message. Raises UndecodableError."""
 
     def envelope(self, frame: bytes) -> Envelope:
-        """The keys of a frame. Raises Malformed."""
+        """The keys of a frame. Raises MalformedError."""
 
     def decode(self, raw: msgspec.Raw, kind: Any) -> Any:
-        """A value of the frame as `kind`. Raises Malformed with the place of the error."""
+        """A value of the frame as `kind`. Raises MalformedError with the place of the error."""
 
     def canonical(self, raw: msgspec.Raw) -> bytes:
-        """A body as canonical JSON. Raises Malformed."""
+        """A body as canonical JSON. Raises MalformedError."""
 
     def encode(self, value: Any) -> bytes:
         """One frame to a client."""
@@ -93,7 +93,7 @@ class _Json:
         try:
             payload.decode()
         except UnicodeDecodeError as error:
-            raise Undecodable("the text is not UTF-8") from error
+            raise UndecodableError("the text is not UTF-8") from error
         if b"\n" not in payload:
             return [payload]
         return [line for line in payload.split(b"\n") if line and not line.isspace()]
@@ -102,7 +102,7 @@ class _Json:
         try:
             return self._envelope(frame)
         except _Refused as error:
-            raise Malformed(f"not a JSON object: {error}") from error
+            raise MalformedError(f"not a JSON object: {error}") from error
 
     def decode(self, raw: msgspec.Raw, kind: Any) -> Any:
         decoder = self._decoders.get(kind)
@@ -111,7 +111,7 @@ class _Json:
         try:
             return decoder(raw)
         except _Refused as error:
-            raise Malformed(str(error)) from error
+            raise MalformedError(str(error)) from error
 
     def canonical(self, raw: msgspec.Raw) -> bytes:
         text = bytes(raw)
@@ -121,7 +121,7 @@ class _Json:
                 check_body(value)
             return canonical_json(value)
         except _Refused as error:
-            raise Malformed(str(error)) from error
+            raise MalformedError(str(error)) from error
 
     def encode(self, value: Any) -> bytes:
         return _to_json(value)
@@ -156,14 +156,14 @@ class _Packed:
                 frames.append(payload[start:end])
                 start = end
         except (msgpack.exceptions.UnpackException, ValueError) as error:
-            raise Undecodable("not MessagePack, or cut off") from error
+            raise UndecodableError("not MessagePack, or cut off") from error
         return frames
 
     def envelope(self, frame: bytes) -> Envelope:
         try:
             return self._envelope(frame)
         except _Refused as error:
-            raise Malformed(f"not a map with string keys: {error}") from error
+            raise MalformedError(f"not a map with string keys: {error}") from error
 
     def decode(self, raw: msgspec.Raw, kind: Any) -> Any:
         decoder = self._decoders.get(kind)
@@ -172,7 +172,7 @@ class _Packed:
         try:
             return decoder(raw)
         except _Refused as error:
-            raise Malformed(str(error)) from error
+            raise MalformedError(str(error)) from error
 
     def canonical(self, raw: msgspec.Raw) -> bytes:
         try:
@@ -180,7 +180,7 @@ class _Packed:
             check_body(value)
             return canonical_json(value)
         except _Refused as error:
-            raise Malformed(str(error)) from error
+            raise MalformedError(str(error)) from error
 
     def encode(self, value: Any) -> bytes:
         try:

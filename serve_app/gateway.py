@@ -77,11 +77,9 @@ class GatewayService:
         self.router = Router(RouterConfig(config.run_dir, "gateway", name, self.url))
         self.hub = Hub(self.router)
         self.router.on_push = self.hub.pushed
-        self.router.on_slots_moved = self.hub.slots_moved
+        self.router.on_slots_moved = self.hub.takeover.slots_moved
         await self.router.start()
-        around = Surroundings(
-            self.hub, self.router, ReloadingVerifier(self._pool), config.node, self._limits
-        )
+        around = Surroundings(self.hub, self.router, ReloadingVerifier(self._pool), config.node, self._limits)
         self.roster = Roster(around)
         self._server = await picows.listen(
             config.host, config.port, allowed_origins=config.allowed_origins, open_session=self.roster.open

@@ -29,8 +29,10 @@ def internal_name(ch: str, user: str, connection: str) -> tuple[Kind, str]:
         return "presence", ch
     if ch == "near":
         return "near", f"near@{user}#{connection}"
-    if ch == "fences" or ch == "me":
-        return ch, f"{ch}@{user}"  # type: ignore[return-value]
+    if ch == "fences":
+        return "fences", f"fences@{user}"
+    if ch == "me":
+        return "me", f"me@{user}"
     if ch.startswith(_LATER) and ch not in ("share:", "fence:"):
         raise EngineError(ErrorCode.NOT_AVAILABLE, "this channel is not served yet")
     raise EngineError(ErrorCode.UNKNOWN_CHANNEL, "no channel has such a name")

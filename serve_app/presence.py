@@ -88,9 +88,7 @@ class PresenceChannel(Channel):
 
     def absent(self, refs: set[str], viewer: str) -> None:
         """All that `viewer` may see now is `refs`: shown to it and not among them has left."""
-        gone = [
-            ref for ref, shown in self.shown.items() if viewer not in shown.hidden and ref not in refs
-        ]
+        gone = [ref for ref, shown in self.shown.items() if viewer not in shown.hidden and ref not in refs]
         for ref in gone:
             shown = self.shown.pop(ref)
             self._tell([], [shown.meta], self.users.keys() - shown.hidden)

@@ -4,8 +4,10 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Collection
+from typing import cast
 
 from picows import (
+    WSCloseCode,
     WSFrame,
     WSListener,
     WSMsgType,
@@ -39,19 +41,17 @@ CLOSE_GRACE_SLOW_S = 15.0
 
 OpenSession = Callable[[Transport, Codec], Session]
 
-_TEXT, _BINARY, _CONTINUATION = int(WSMsgType.TEXT), int(WSMsgType.BINARY), int(WSMsgType.CONTINUATION)
-_CLOSE = int(WSMsgType.CLOSE)
 _PROTOCOL_ERROR, _TOO_BIG, _INTERNAL_ERROR = 1002, 1009, 1011
 _NO_STATUS = 1005
 
 
-class _Socket(WSListener):  # type: ignore[misc]
+class _Socket(WSListener):
     """One WebSocket: a session's transport, and what picows calls."""
 
     def __init__(self, codec: Codec, open_session: OpenSession) -> None:
         self._codec = codec
         self._open_session = open_session
-        self._kind = _BINARY if codec.packed else _TEXT
+        self._kind = WSMsgType.BINARY if codec.packed else WSMsgType.TEXT
         self._parts: bytearray | None = None
         self._parts_are_text = False
         self._is_closing = False
@@ -76,25 +76,28 @@ class _Socket(WSListener):  # type: ignore[misc]
             self.close(_INTERNAL_ERROR, "")
 
     def _received(self, transport: WSTransport, frame: WSFrame) -> None:
-        kind = int(frame.msg_type)
-        if kind == _CLOSE:
+        kind = frame.msg_type
+        if kind == WSMsgType.CLOSE:
             if self._close_code is None:
-                self._close_code = int(frame.get_close_code()) or _NO_STATUS
+                self._close_code = int.from_bytes(frame.get_payload_as_bytes()[:2]) or _NO_STATUS
             if not transport.is_close_frame_sent:
-                transport.send_close(frame.get_close_code())
+                transport.send_close(_any_code(self._close_code if self._close_code != _NO_STATUS else 1000))
             transport.disconnect()
         elif self._is_closing:
             return
         elif frame.rsv1 or frame.rsv2 or frame.rsv3:
             self._violated("reserved bits are set")
-        elif kind == _TEXT or kind == _BINARY:
+        elif kind in (WSMsgType.TEXT, WSMsgType.BINARY):
             if self._parts is not None:
                 self._violated("a message began inside another")
             elif frame.fin:
-                self._session.received(frame.get_payload_as_bytes(), is_text=kind == _TEXT)
+                self._session.received(frame.get_payload_as_bytes(), is_text=kind == WSMsgType.TEXT)
             else:
-                self._parts, self._parts_are_text = bytearray(frame.get_payload_as_bytes()), kind == _TEXT
-        elif kind == _CONTINUATION:
+                self._parts, self._parts_are_text = (
+                    bytearray(frame.get_payload_as_bytes()),
+                    kind == WSMsgType.TEXT,
+                )
+        elif kind == WSMsgType.CONTINUATION:
             self._continued(frame)
 
     def _continued(self, frame: WSFrame) -> None:
@@ -135,13 +138,18 @@ class _Socket(WSListener):  # type: ignore[misc]
             self._is_closing = True
             # Not closed at once: input that nobody reads would make the kernel reset the connection, and
             # the peer would lose the close frame.
-            self._ws.send_close(code, reason.encode()[:120])
+            self._ws.send_close(_any_code(code), reason.encode()[:120])
             grace_s = CLOSE_GRACE_SLOW_S if self._is_paused else CLOSE_GRACE_S
             asyncio.get_running_loop().call_later(grace_s, self._ws.disconnect, False)
 
     def abort(self) -> None:
         self._is_closing = True
         self._ws.disconnect(graceful=False)
+
+
+def _any_code(code: int) -> WSCloseCode:
+    """Picows names the codes of RFC 6455 and sends any number."""
+    return cast(WSCloseCode, code)
 
 
 async def listen(
@@ -192,7 +200,7 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 def _quiet_logger() -> logging.Logger:
-    """Picows reports what clients do wrong as errors of the server; here that is everyday."""
+    """Picows reports what clients do wrong it as errors of the server."""
     quiet = logging.getLogger("hereabouts.picows.sockets")
     quiet.setLevel(logging.CRITICAL)
     return quiet

@@ -1,0 +1,94 @@
+"""`sub` and `unsub`: from a client's channel to a subscription in the hub (docs/protocol.md §2, §3)."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from actors import messages as wire
+from actors.protocol import RECOVERY_LIMIT, EngineError, ErrorCode
+from serve_app import commands
+from serve_app.frames import Envelope
+from serve_app.names import MODES, Kind, internal_name
+
+if TYPE_CHECKING:
+    from serve_app.session import Session
+
+Done = Callable[[Any, EngineError | None], None]
+
+
+def sub(session: "Session", frame_id: int, body: commands.Sub, _: Envelope) -> None:
+    """Subscribes; the reply comes before any push of the channel."""
+    subscribe(session, body.ch, body, partial(session.finish, frame_id, "sub"))
+
+
+def unsub(session: "Session", frame_id: int, body: commands.Unsub, _envelope: Envelope) -> None:
+    """Leaves; nothing of the channel comes after the reply."""
+    _, name = internal_name(body.ch, session.connection.user, session.connection.id)
+    waiting = session.late_unsubs.get(name)
+    if waiting is not None:
+        waiting.append(frame_id)
+    else:
+        _leave(session, frame_id, name)
+
+
+def subscribe(session: "Session", ch: str, options: commands.SubscriptionOptions, done: Done) -> None:
+    """Subscribes to a client's channel; `done` gets the `sub` result. Raises EngineError."""
+    connection, limit = session.connection, session.around.limits.subs
+    kind, name = internal_name(ch, connection.user, connection.id)
+    if name in connection.subscriptions:
+        raise EngineError(ErrorCode.ALREADY_SUBSCRIBED, "this connection is subscribed to it")
+    if len(connection.subscriptions) >= limit:
+        raise EngineError(ErrorCode.LIMIT, f"a connection has at most {limit} subscriptions")
+    _check(kind, options)
+    message = wire.Subscribe(
+        0, name, connection.user, connection.id, connection.device, connection.since_ms,
+        mode=MODES[kind],
+        epoch=options.epoch or "",
+        offset=-1 if options.offset is None else options.offset,
+        limit=min(options.limit or 0, RECOVERY_LIMIT),
+        filter=dict(options.filter) if options.filter is not None else None,
+    )  # fmt: skip
+    session.begins()
+    session.late_unsubs[name] = []
+    session.around.hub.subscribe(connection, message, partial(_subscribed, session, (ch, name), done))
+
+
+def _check(kind: Kind, options: commands.SubscriptionOptions) -> None:
+    mode = options.mode or MODES[kind]
+    if mode != MODES[kind]:
+        if mode in ("cache", "passive") and MODES[kind] == "stream":
+            raise EngineError(ErrorCode.NOT_AVAILABLE, f"mode {mode} is not served yet")
+        raise EngineError(ErrorCode.BAD_REQUEST, f"this channel's mode is {MODES[kind]}")
+    if bool(options.epoch) is (options.offset is None):
+        raise EngineError(ErrorCode.BAD_REQUEST, "a position is an epoch and an offset")
+    if options.cursor is not None:
+        raise EngineError(ErrorCode.NOT_AVAILABLE, "a map's state comes as one page: there is no cursor")
+    if options.filter and kind != "near":
+        raise EngineError(ErrorCode.NOT_AVAILABLE, "only near takes a filter yet")
+
+
+def _subscribed(
+    session: "Session", names: tuple[str, str], done: Done, reply: Any, error: EngineError | None
+) -> None:
+    ch, name = names
+    session.ends()
+    unsubs = session.late_unsubs.pop(name, ())
+    if not session.is_open:
+        return
+    if error is None:
+        channel = session.around.hub.channel(name)
+        assert channel is not None
+        done({"n": channel.n, **reply, "ch": ch}, None)
+    else:
+        done(None, error)
+    for frame_id in unsubs:
+        try:
+            _leave(session, frame_id, name)
+        except EngineError as refused:
+            session.fail(frame_id, refused)
+
+
+def _leave(session: "Session", frame_id: int, name: str) -> None:
+    if not session.around.hub.unsubscribe(session.connection, name, clean=True):
+        raise EngineError(ErrorCode.BAD_REQUEST, "this connection is not subscribed to it")
+    session.finish(frame_id, "unsub", {}, None)

@@ -1,0 +1,132 @@
+"""What each verb of a client does once its body is decoded (docs/protocol.md §2)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from actors import messages as wire
+from actors.protocol import RECOVERY_LIMIT, EngineError, ErrorCode
+from actors.router import owner_of
+from serve_app import commands, entry, subscribing
+from serve_app.frames import Envelope, MalformedError
+from serve_app.names import MODES, internal_name
+
+if TYPE_CHECKING:
+    from serve_app.session import Session
+
+HISTORY_DEFAULT = 50
+
+
+def pub(session: "Session", frame_id: int | None, body: commands.Pub, _: Envelope) -> None:
+    """Publishes to a room."""
+    connection, router = session.connection, session.around.router
+    ack = body.ack or "durable"
+    if frame_id is None and ack != "none":
+        raise MalformedError("pub needs an id unless its ack is none")
+    kind, name = internal_name(body.ch, connection.user, connection.id)
+    if body.cid is not None and not body.cid.isprintable():
+        raise MalformedError("cid is not printable text")
+    d = connection.codec.canonical(body.d)
+    if kind != "room":
+        raise EngineError(ErrorCode.DENIED, "only the engine writes here")
+    wait_ms = session.publications.take(session.around.clock())
+    if wait_ms:
+        raise EngineError(ErrorCode.TOO_MANY_REQUESTS, "too many publications", wait_ms)
+    message = wire.Publish(0, name, connection.user, connection.id, d, body.cid or "", ack)
+    if ack == "none":
+        router.cast(*owner_of(name), message)
+    else:
+        session.ask(frame_id, "pub", owner_of(name), message, name)
+
+
+def hist(session: "Session", frame_id: int, body: commands.Hist, _: Envelope) -> None:
+    """Reads a page of a stream."""
+    connection = session.connection
+    kind, name = internal_name(body.ch, connection.user, connection.id)
+    if MODES[kind] != "stream":
+        raise EngineError(ErrorCode.BAD_REQUEST, "a map has no history")
+    message = wire.History(
+        0, name, connection.user,
+        limit=min(HISTORY_DEFAULT if body.limit is None else body.limit, RECOVERY_LIMIT),
+        epoch=body.since.epoch if body.since else "",
+        offset=body.since.offset if body.since else -1,
+        reverse=bool(body.reverse),
+    )  # fmt: skip
+    session.ask(frame_id, "hist", owner_of(name), message, name)
+
+
+def pres(session: "Session", frame_id: int, body: commands.Pres, _: Envelope) -> None:
+    """Who is in a room now; the room's name and its presence channel's name both do."""
+    connection = session.connection
+    kind, name = internal_name(body.ch, connection.user, connection.id)
+    if kind not in ("room", "presence"):
+        raise EngineError(ErrorCode.NOT_AVAILABLE, "this channel shows nobody's presence")
+    name = f"presence:{name.removeprefix('presence:')}"
+    message = wire.PresenceQuery(0, name, connection.user)
+    session.ask(frame_id, "pres", owner_of(name), message, name)
+
+
+def ephemeral(session: "Session", _: int | None, n: int, envelope: Envelope) -> None:
+    """Typing, cursors: to whoever hears the channel now. Only errors are answered; dropped above its rate."""
+    connection, around = session.connection, session.around
+    if "d" not in envelope:
+        raise MalformedError("an ephemeral event needs d")
+    d = connection.codec.canonical(envelope["d"])
+    channel = around.hub.numbered(n)
+    if channel is None or not channel.has(connection):
+        raise EngineError(ErrorCode.DENIED, "this connection has no channel of this number")
+    if session.ephemerals.take(around.clock()):
+        return
+    message = wire.Ephemeral(0, channel.name, connection.user, connection.id, d)
+    around.router.cast(*owner_of(channel.name), message)
+
+
+def pos(session: "Session", frame_id: int | None, fix: commands.Fix, envelope: Envelope) -> None:
+    """A fix of the user's own position. Answered if it has an id."""
+    user, codec, around = session.connection.user, session.connection.codec, session.around
+    seq = codec.decode(envelope["seq"], commands.Milliseconds | None) if "seq" in envelope else None
+    wait_ms = session.positions.take(around.clock())
+    if wait_ms:
+        if frame_id is None:
+            return
+        raise EngineError(ErrorCode.TOO_MANY_REQUESTS, "too many positions", wait_ms)
+    message = wire.Position(
+        0, user, fix.lat, fix.lon, fix.acc_m, fix.t_ms, fix.speed_mps, fix.heading_deg, seq
+    )
+    if frame_id is None:
+        around.router.cast("user", user, message)
+    else:
+        session.ask(frame_id, "pos", ("user", user), message)
+
+
+def later(session: "Session", frame_id: int, body: msgspec.Raw, envelope: Envelope) -> None:  # noqa: ARG001
+    """A verb of the protocol that a later release serves."""
+    raise EngineError(ErrorCode.NOT_AVAILABLE, "this verb is not served yet")
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """How a verb's body is decoded and what is done with it."""
+
+    handle: Callable[["Session", Any, Any, Envelope], None]
+    body: Any
+    needs_id: bool = True
+
+
+VERBS: dict[str, Verb] = {
+    "connect": Verb(entry.connect, commands.Connect),
+    "refresh": Verb(entry.refresh, commands.Refresh),
+    "sub": Verb(subscribing.sub, commands.Sub),
+    "unsub": Verb(subscribing.unsub, commands.Unsub),
+    "pub": Verb(pub, commands.Pub, needs_id=False),
+    "hist": Verb(hist, commands.Hist),
+    "pres": Verb(pres, commands.Pres),
+    "e": Verb(ephemeral, commands.ChannelNumber, needs_id=False),
+    "pos": Verb(pos, commands.Fix, needs_id=False),
+    "subrefresh": Verb(later, msgspec.Raw),
+    "read": Verb(later, msgspec.Raw),
+    "dlvd": Verb(later, msgspec.Raw),
+    "rpc": Verb(later, msgspec.Raw),
+}
