@@ -68,13 +68,13 @@ async def run(arguments: argparse.Namespace, settings: Settings) -> int:
     story = Story()
     replay = Replay(ports, story, arguments.speed, walks)
     try:
-        url = (await ports.call("GET", "/v1/rt"))["url"]
+        await ports.call("GET", "/v1/rt")  # is there an engine at all
         story.note(introduction(routes, walks, arguments.speed, ports.url))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _cancel, asyncio.current_task())
         try:
             await replay.prepare(gates(routes[0], arguments.places, part_ms) if arguments.places else [])
             for number in itertools.count(1):
-                await replay.round(url)
+                await replay.round()
                 if not arguments.loop:
                     break
                 story.note(f"That was round {number}. Others walk the same ways now; Ctrl-C ends it.")
@@ -116,7 +116,7 @@ class Replay:
             self._cast.places[place.fence] = place
         self._story.note(f"{len(self._places)} fences stand on the way, each with a room of its own.")
 
-    async def round(self, url: str) -> None:
+    async def round(self) -> None:
         """Everybody walks once."""
         self._story.forget_pairs()
         self._cast.names.clear()
@@ -124,7 +124,7 @@ class Replay:
         for number, (walk, account) in enumerate(zip(self._walks, await self._rested(), strict=True)):
             name = _name(number)
             self._cast.names[account.user] = name
-            people.append(Person(name, account, walk, url, self._cast))
+            people.append(Person(name, account, walk, self._cast))
         try:
             async with asyncio.TaskGroup() as group:
                 for person in people:

@@ -14,6 +14,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 from websockets.typing import Subprotocol
 
+from cluster.demo.ports import PortError
+
 COMMAND_S = 5.0
 BACKOFF_S = (0.5, 20.0)
 SILENCE_S = 40.0
@@ -62,9 +64,13 @@ class Client:
     """
 
     def __init__(
-        self, url: str, token: Callable[[bool], Awaitable[str]], hear: Hear, chance: random.Random
+        self,
+        urls: Callable[[], Awaitable[list[str]]],
+        token: Callable[[bool], Awaitable[str]],
+        hear: Hear,
+        chance: random.Random,
     ) -> None:
-        self._url = url
+        self._urls = urls
         self._token = token
         self._hear = hear
         self._chance = chance
@@ -77,6 +83,8 @@ class Client:
         self._tasks: set[asyncio.Task[None]] = set()
         self.live = asyncio.Event()
         self.reconnects = 0
+        self._misses = 0
+        """Attempts since the last that was welcomed: the addresses take turns."""
 
     async def run(self) -> None:
         """Stays connected until cancelled; raises StoppedError when the engine says to stay away."""
@@ -87,16 +95,17 @@ class Client:
             if refused and not fresh:
                 raise StoppedError("the engine does not take this person's token")
             attempt = 0 if self.live.is_set() else attempt + 1
-            self._lose()
+            self._misses = attempt
+            self.live.clear()
             self.reconnects += 1
             await asyncio.sleep(self._chance.uniform(BACKOFF_S[0], min(BACKOFF_S[1], 0.5 * 2**attempt)))
 
     async def _connection(self, fresh: bool) -> bool:
         """One connection from beginning to end. True: the token was refused."""
         try:
-            token = await self._token(fresh)
+            token, urls = await self._token(fresh), await self._urls()
             async with connect(
-                self._url,
+                urls[self._misses % len(urls)],
                 subprotocols=[Subprotocol("rt.v1.json")],
                 compression=None,
                 ping_interval=None,
@@ -115,6 +124,9 @@ class Client:
             if code in STOP_CODES and code != INVALID_TOKEN:
                 raise StoppedError(f"closed with {code}") from None
             return code == INVALID_TOKEN
+        except PortError as refused:  # no token: the Api is away for a moment, or does not want us
+            if refused.status in (401, 403):
+                raise StoppedError(str(refused)) from None
         except (OSError, TimeoutError, InvalidHandshake, InvalidMessage):
             pass
         finally:
@@ -123,9 +135,6 @@ class Client:
             self._pending.clear()
             self._numbers.clear()
         return False
-
-    def _lose(self) -> None:
-        self.live.clear()
 
     async def _greet(self, token: str) -> None:
         subs = {name: channel.options | channel.place for name, channel in self._channels.items()}

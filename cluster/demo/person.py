@@ -58,13 +58,13 @@ class Cast:
 class Person:
     """A walker with a connection. The short `name` is for the story; the handle is the account's."""
 
-    def __init__(self, name: str, account: Account, walk: Walk, url: str, cast: Cast) -> None:
+    def __init__(self, name: str, account: Account, walk: Walk, cast: Cast) -> None:
         self.name = name
         self.account = account
         self.walk = walk
         self.cast = cast
         self.fixes = 0
-        self.client = Client(url, account.token, self._hear, cast.chance)
+        self.client = Client(self._doors, account.token, self._hear, cast.chance)
         self._sent: dict[int, float] = {}
         self._inside: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -85,6 +85,11 @@ class Person:
             for task in (connection, walking, *self._tasks):
                 task.cancel()
             await asyncio.gather(connection, walking, *self._tasks, return_exceptions=True)
+
+    async def _doors(self) -> list[str]:
+        """Where WebSockets go now: gateways come and go."""
+        found = await self.account.ports.call("GET", "/v1/rt")
+        return [found["url"], found["fallback"]]
 
     async def _walk(self, speed: float, now_ms: Callable[[], int]) -> None:
         await self.client.live.wait()
