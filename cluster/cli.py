@@ -28,9 +28,7 @@ def _up(arguments: argparse.Namespace) -> int:
     settings = _load(arguments).settings
     place = layout.layout_of(settings.data)
     findings = doctor.examine(settings, place)
-    running = any(each.subject == "ports" for each in findings)  # then the lock gives the better message
-    if not running:
-        doctor.refuse_fatal(findings)
+    doctor.refuse_fatal(findings)
     if arguments.detach:
         from cluster.detached import up_detached
 

@@ -120,8 +120,11 @@ def _engine(_settings: Settings, place: Layout) -> Iterator[Finding]:
 
 def _ports(settings: Settings, place: Layout) -> Iterator[Finding]:
     state = engine.read(place.state) if place.data.is_dir() and os.access(place.data, os.R_OK) else None
-    if state is not None and processes.is_alive(state.supervisor):
-        yield Finding("ok", "ports", "held by the engine of this data folder")
+    if state is not None:
+        whose = "the engine of this data folder"
+        if not processes.is_alive(state.supervisor):
+            whose = "what an earlier engine left behind, if by anybody: `up` sees to that first"
+        yield Finding("ok", "ports", f"held by {whose}")
         return
     for name, port in (("port", settings.port), ("gateway_port", settings.gateway_port)):
         if is_free(port, settings.bind):

@@ -8,11 +8,13 @@ from typing import Any
 
 from cluster.processes import Identity
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(slots=True)
 class EngineState:
+    """`mark` is what the engine's Ray processes carry in their environment (leftovers.MARK)."""
+
     supervisor: Identity
     url: str
     gateway_url: str
@@ -20,6 +22,7 @@ class EngineState:
     privacy_k: int
     run_dir: str
     started_at: str
+    mark: str
     ready_at: str | None = None
     ray_address: str | None = None
     ray_dashboard_url: str | None = None

