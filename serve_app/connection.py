@@ -135,9 +135,9 @@ class Connection:
 
     # -- a slow reader --------------------------------------------------------------------------------
 
-    def paused(self) -> None:
+    def paused(self, now_s: float) -> None:
         """The transport holds bytes that the kernel did not take."""
-        self.stalled_since_s = self.hub.tick.clock()
+        self.stalled_since_s = now_s
         self.write = self._hold
         if self.backlog is None:
             self.backlog = deque()

@@ -165,7 +165,7 @@ class Session:
 
     def paused(self) -> None:
         """The transport holds bytes that the kernel did not take."""
-        self.connection.paused()
+        self.connection.paused(self.around.clock())
 
     def resumed(self) -> None:
         """The transport holds nothing any more."""

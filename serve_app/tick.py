@@ -1,12 +1,15 @@
 """The tick: everything that waits leaves in one write per socket (D3, D6)."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 
 from serve_app.channel import Channel
 from serve_app.connection import Connection
 from serve_app.frames import MESSAGE_LIMIT_BYTES
+
+log = logging.getLogger("hereabouts.tick")
 
 TICK_S = 0.004
 """The longest that a push waits for others. An idle gateway does not wait at all."""
@@ -69,14 +72,18 @@ class Tick:
         woken = self._woken
         scheduled, self._scheduled = self._scheduled, True  # what spills now is written below
         for channel in dirty:
-            channel.spill(woken)
+            try:
+                channel.spill(woken)
+            except Exception:
+                log.exception("a channel's frames can't be sent")
+                for connection in channel.members():
+                    connection.owner.lost("this gateway failed on a publication")
         self._woken, self._scheduled = [], scheduled
         for connection in woken:
-            pending = connection.pending
-            if type(pending) is bytearray and not connection.corked:
-                connection.pending = None
-                connection.write(pending)
-            else:
+            try:
                 connection.flush()
+            except Exception:
+                log.exception("a socket can't be written")
+                connection.transport.abort()
         ended_s = self.clock()
         self._rests_until_s = ended_s + min(self._tick_s, REST_FACTOR * (ended_s - started_s))
