@@ -19,19 +19,19 @@ class Policy:
     burst: int
 
 
-SIGN_IN = Policy("sign-in", 5.0, 100)
+SIGN_IN = Policy("sign-in", 20.0, 200)
 """By address. A password costs 25 ms, so this is also what one address may make us compute."""
 
 SIGN_IN_PAIR = Policy("sign-in-pair", 0.2, 20)
 """By address and handle: guesses of one password."""
 
-READ = Policy("read", 50.0, 300)
-WRITE = Policy("write", 20.0, 100)
-POSITIONS = Policy("positions", 20.0, 100)
-OPEN = Policy("open", 100.0, 500)
-"""What needs no account, by address."""
+READ = Policy("read", 100.0, 500)
+WRITE = Policy("write", 50.0, 200)
+POSITIONS = Policy("positions", 20.0, 300)
+OPEN = Policy("open", 500.0, 1_000)
+"""What needs no account, by address; behind one proxy that may be everybody."""
 
-REFUSED = Policy("refused", 5.0, 100)
+REFUSED = Policy("refused", 20.0, 200)
 """Requests with a token that is none, by address."""
 
 
