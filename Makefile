@@ -7,7 +7,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 DATA := $(if $(HEREABOUTS_DATA),$(HEREABOUTS_DATA),.hereabouts)
 STAMP := .venv/.made-from-lock
-REPLAY := --speed 6 --part 17 --people 8 --places 3 --loop
+REPLAY := --speed 6 --part 15 --people 8 --places 3 --loop
 EXTRAS := --extra dev --extra demo --extra bench
 
 # The first Python from 3.11 on that really runs: a version manager's shim may only complain.
