@@ -1,19 +1,31 @@
 """What every journey starts from: a running engine, people with tokens, and their clients."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rt_client.engine import Engine
 from rt_client.town import Person, Town, endless_people, status
 
+Scenario = Callable[[Town], Coroutine[Any, Any, None]]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "beside(scenario): a wait of tens of seconds that runs beside the other journeys"
+    )
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Journeys that kill or restart come last, so that what they break is not blamed on others."""
-    rough = {"test_survival.py": 1, "test_restart.py": 2}
-    items.sort(key=lambda item: rough.get(item.path.name, 0))
+    """What waits long is looked at late; journeys that kill or restart come last, so that what they break is
+    not blamed on others."""
+    rough = {"test_survival.py": 2, "test_restart.py": 3}
+    items.sort(key=lambda item: rough.get(item.path.name, int(item.get_closest_marker("beside") is not None)))
 
 
 _told = pytest.StashKey[list[str]]()
@@ -41,6 +53,28 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     running.start()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def beside(request: pytest.FixtureRequest, engine: Engine) -> Iterator[Callable[[Scenario], None]]:
+    """Starts the scenarios of all tests marked `beside`, in a thread; called, waits for one's end."""
+    marks = [item.get_closest_marker("beside") for item in request.session.items]
+    scenarios: list[Scenario] = list(
+        dict.fromkeys(mark.kwargs["scenario"] for mark in marks if mark is not None)
+    )
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="beside")
+    thread.start()
+
+    async def play(scenario: Scenario) -> None:
+        async with AsyncExitStack() as stack:
+            await scenario(Town(engine.url, engine.data, endless_people(engine.data, at_once=10), stack))
+
+    running = {scenario: asyncio.run_coroutine_threadsafe(play(scenario), loop) for scenario in scenarios}
+    yield lambda scenario: running[scenario].result(90)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
 
 
 @pytest.fixture(scope="session")

@@ -86,9 +86,7 @@ async def test_two_devices_are_two_metas_of_one_user(town: Town) -> None:
     assert present.users() == {bob.user}
 
 
-@pytest.mark.timeout(60)
-async def test_a_lost_socket_shows_as_a_leave_after_15_seconds_and_not_before(town: Town) -> None:
-    """And who comes back within them never left (no flicker, no ghost)."""
+async def lose_sockets(town: Town) -> None:
     ann, bob, cem = town.persons(3)
     room = await town.room(ann, bob, cem)
     a = await town.member(ann)
@@ -105,3 +103,10 @@ async def test_a_lost_socket_shows_as_a_leave_after_15_seconds_and_not_before(to
     left = [meta["u"] for frame in frames for meta in frame.get("l", [])]
     assert left.count(bob.user) == 1
     assert len([meta for meta in present.metas.values() if meta["u"] == cem.user]) == 1
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.beside(scenario=lose_sockets)
+def test_a_lost_socket_shows_as_a_leave_after_15_seconds_and_not_before(beside: Callable[..., None]) -> None:
+    """And who comes back within them never left (no flicker, no ghost)."""
+    beside(lose_sockets)

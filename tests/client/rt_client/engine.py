@@ -33,6 +33,7 @@ class Engine:
         self.url = ""
         self.log = data.with_name(data.name + "-up.log")
         self._settings = settings
+        self._foreign = False
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -46,16 +47,16 @@ class Engine:
         """One that somebody else started and will stop."""
         engine = cls(data, int(url.rpartition(":")[2]))
         engine.url = url
+        engine._foreign = True
         return engine
 
     def start(self) -> None:
         """Returns when it is ready; raises RuntimeError with the log's end if it does not get there."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("HEREABOUTS_")}
-        given = {"HEREABOUTS_RATE_LIMITS": "off", "HEREABOUTS_PORT": str(self.port), **self._settings}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [HEREABOUTS, "up", "--data", self.data],
-                env={**kept, **given}, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
+                env=self._environment(), stdout=subprocess.PIPE, stderr=log, text=True,
+                start_new_session=True,
             )  # fmt: skip
         assert self._process.stdout is not None
         for line in self._process.stdout:
@@ -82,13 +83,20 @@ class Engine:
 
     def restart(self) -> None:
         """`down`, then `up` on the same data."""
-        subprocess.run(
-            [HEREABOUTS, "down", "--data", self.data], check=True, timeout=_STOP_LIMIT_S, env=self._bare()
-        )
-        if self._process is not None:
-            self._process.wait(_STOP_LIMIT_S)
+        self._run("down")
+        if self._foreign:
+            self._run("up", "--detach")
+            return
         self.stop()
         self.start()
 
-    def _bare(self) -> dict[str, str]:
-        return {name: value for name, value in os.environ.items() if not name.startswith("HEREABOUTS_")}
+    def _run(self, *command: str) -> None:
+        with self.log.open("ab") as log:
+            subprocess.run(
+                [HEREABOUTS, *command, "--data", self.data],
+                check=True, timeout=180, env=self._environment(), stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("HEREABOUTS_")}
+        return {**kept, "HEREABOUTS_RATE_LIMITS": "off", "HEREABOUTS_PORT": str(self.port), **self._settings}

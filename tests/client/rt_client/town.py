@@ -1,6 +1,7 @@
 """A running engine as the people who use it meet it: accounts, HTTP, sockets, clients, its commands."""
 
 import asyncio
+import http.client
 import itertools
 import json
 import random
@@ -71,6 +72,7 @@ class Town:
     people: Iterator[Person]
     stack: AsyncExitStack
     members: list[Member] = field(default_factory=list)
+    known_door: str = ""
 
     def person(self) -> Person:
         """Somebody new."""
@@ -84,11 +86,16 @@ class Town:
         return await asyncio.to_thread(request, self.url, method, path, body, who.token if who else "")
 
     async def door(self) -> str:
-        """Where WebSockets go now."""
-        answer = await self.http("GET", "/v1/rt")
-        if answer.status != 200:
-            raise ConnectionError(f"/v1/rt answers {answer.status}")
-        return str(answer.body["url"])
+        """Where WebSockets go: what the engine says, or last said if it can't be asked now."""
+        try:
+            answer = await self.http("GET", "/v1/rt")
+        except (OSError, ValueError, http.client.HTTPException):
+            answer = None
+        if answer is not None and answer.status == 200:
+            self.known_door = str(answer.body["url"])
+        if not self.known_door:
+            raise ConnectionError("the engine does not say where WebSockets go")
+        return self.known_door
 
     async def socket(self, codec: str = "json", **options: Any) -> Connection:
         """A socket on which nothing has been said."""
@@ -163,7 +170,7 @@ def dev_users(data: Path | str, count: int, *options: str) -> list[Person]:
     return [Person(**json.loads(line)) for line in lines]
 
 
-def endless_people(data: Path | str) -> Iterator[Person]:
+def endless_people(data: Path | str, at_once: int = 250) -> Iterator[Person]:
     """As many people as anybody asks for, each handed out once."""
     while True:
-        yield from dev_users(data, 250)
+        yield from dev_users(data, at_once)
