@@ -18,8 +18,8 @@ STAGGER = 0.12
 """Share of the part by which each further pair on a route starts closer to its middle."""
 
 PAST_MS = 12 * 60_000
-"""How long ago a fast clock begins. The engine shows nobody whose last fix is older than 15 minutes, and tells
-the regions of a place that does not change once a minute only.
+"""How long ago a fast clock begins. The engine shows nobody whose last fix is older than 15 minutes, and
+tells regions of a place that does not change once a minute only.
 """
 
 AHEAD_MS = 20_000
