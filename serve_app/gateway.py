@@ -85,9 +85,6 @@ class GatewayService:
             config.host, config.port, allowed_origins=config.allowed_origins, open_session=self.roster.open
         )
         self._beat = asyncio.get_running_loop().create_task(self.roster.beat())
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_THRESHOLD, 20, 20)
         log.info("listening on %s, loop %s", self.url, type(asyncio.get_running_loop()).__module__)
 
     async def serve(self, websocket: WebSocket) -> None:
@@ -110,6 +107,12 @@ class GatewayService:
         self._beat.cancel()
         await self.router.stop()
         await self._pool.close()
+
+
+def _spare_the_collector() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
 
 
 class _RootedAtPrefix:
@@ -145,6 +148,7 @@ def build_gateway(config: GatewayConfig) -> "Application":
     @serve.ingress(app)
     class Gateway:
         def __init__(self, config: GatewayConfig) -> None:
+            _spare_the_collector()
             self._service = GatewayService(config)
             self._started = asyncio.get_running_loop().create_task(self._service.start())
 

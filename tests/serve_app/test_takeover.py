@@ -1,4 +1,4 @@
-"""When a shard dies and another activation answers: what members are told, and what not (RT-2, RT-5, PRE-3)."""
+"""When a shard dies and another activation answers: what members are told (RT-2, RT-5, PRE-3)."""
 
 from typing import Any
 
