@@ -50,7 +50,11 @@ const place = new Place({
   },
   refused: (error) => toast(`The engine did not take that place: ${error.message}`),
 });
-const map = new PlaceMap({ node: $("chart"), bar: $("scale-bar"), text: $("scale-text"), placed: (lat, lon) => account.user && place.put(lat, lon) });
+const map = new PlaceMap({
+  node: $("chart"), bar: $("scale-bar"), text: $("scale-text"),
+  placed: (lat, lon) => account.user && place.put(lat, lon),
+  rested: () => fences.render(),
+});
 const people = new People({ list: $("people"), none: $("people-none"), names, map, feed, act: { person: personActions } });
 const fences = new Fences({ list: $("fences"), none: $("fences-none"), map, call, visit: ({ centre }) => {
   go("map");

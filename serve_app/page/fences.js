@@ -1,8 +1,10 @@
 // Fences: from GeoJSON to what the map draws, and the list where a person lets a place's room take them in.
 
+import { turn } from "./cells.js";
 import { Kept, arrange, el } from "./dom.js";
 
 const LISTED = 12; // the nearest; the map shows all
+const AROUND_DEGREES = 0.4;
 
 /** A fence as the map wants it, from a GeoJSON Feature. */
 export function fenceShape(feature) {
@@ -83,9 +85,10 @@ export class Fences {
     const fences = [...this.all.values()];
     for (const fence of fences) fence.inside = this.inside.has(fence.id);
     this.map.setFences(fences);
-    const near = (fence) => Math.hypot(fence.centre[0] - this.map.view.lat, (fence.centre[1] - this.map.view.lon) * 0.6);
-    const listed = [...fences].sort((a, b) => near(a) - near(b)).slice(0, LISTED);
-    this.none.hidden = fences.length > 0;
+    const away = (fence) => Math.hypot(fence.centre[0] - this.map.view.lat, turn(fence.centre[1] - this.map.view.lon) * 0.6);
+    const around = fences.filter((fence) => fence.inside || away(fence) < AROUND_DEGREES);
+    const listed = around.sort((a, b) => away(a) - away(b)).slice(0, LISTED);
+    this.none.hidden = listed.length > 0;
     arrange(this.list, listed.map((fence) =>
       this.kept.node(fence.id, [fence.name, fence.room, fence.inside], () => this.item(fence))));
   }

@@ -13,8 +13,9 @@ const PITCH = CHIP * 2 + 3;
 const LEAST = 0.45; // of a chip's size, however full or small its cell
 
 export class PlaceMap {
-  constructor({ node, bar, text, placed }) {
-    Object.assign(this, { node, bar, text });
+  /** `placed(lat, lon)` is called for a click, `rested()` when the map has come to rest. */
+  constructor({ node, bar, text, placed, rested }) {
+    Object.assign(this, { node, bar, text, rested });
     this.fences = [];
     this.people = new Map(); // user → {handle, cell, online}
     this.chips = new Map(); // user → <g>
@@ -40,7 +41,10 @@ export class PlaceMap {
     localStorage.setItem(KEPT, JSON.stringify(this.kept));
     this.node.classList.add("moving");
     clearTimeout(this.settled);
-    this.settled = setTimeout(() => this.node.classList.remove("moving"), 120);
+    this.settled = setTimeout(() => {
+      this.node.classList.remove("moving");
+      this.rested();
+    }, 120);
     this.draw();
   }
 

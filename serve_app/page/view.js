@@ -38,10 +38,10 @@ export class View {
     this.shift(x - nowX, y - nowY);
   }
 
-  /** Looks at a point with `radius` metres around it in sight. */
+  /** Looks at a point with about `radius` metres around it in sight. */
   show(lat, lon, radius) {
     Object.assign(this, { lat, lon });
-    if (radius) this.mpp = Math.max(FINEST, Math.min(COARSEST, (radius * 2) / Math.min(this.width, this.height)));
+    if (radius) this.mpp = Math.max(FINEST, Math.min(COARSEST, (radius * 2) / Math.sqrt(this.width * this.height)));
   }
 
   shrink() {
