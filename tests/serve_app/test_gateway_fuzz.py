@@ -55,11 +55,28 @@ almost = st.builds(
         {}, optional={"id": st.integers(0, 2**32 - 1) | leaves, "d": values, "seq": values}
     ),
 )
+plain = st.recursive(
+    st.none()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.text(max_size=12)
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=8,
+)
 number = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**60), 2**60)
 valid = st.one_of(
     st.builds(
         lambda verb, body, number: {"id": number, verb: {"d": 1, **body}},
         st.sampled_from(["sub", "unsub", "pub", "hist", "pres"]), likely, st.integers(0, 2**32 - 1),
+    ),
+    st.builds(
+        lambda d, ack, cid, number: {"id": number, "pub": {"ch": ROOM, "d": d, "ack": ack, "cid": cid}},
+        plain, st.sampled_from(["none", "relay"]), st.none() | st.just("c"), st.integers(0, 2**32 - 1),
+    ),
+    st.builds(
+        lambda since, limit: {"id": 7, "hist": {"ch": ROOM, "since": since, "limit": limit}},
+        st.none() | st.fixed_dictionaries({"epoch": st.text(max_size=3), "offset": st.integers(0, 2**52)}),
+        st.integers(0, 10**9),
     ),
     st.builds(lambda n, d: {"e": n, "d": d}, st.integers(0, 9), values),
     st.builds(
@@ -68,8 +85,8 @@ valid = st.one_of(
     ),
     st.just({}),
 )  # fmt: skip
-frame = almost | valid
-batches = st.lists(frame, min_size=1, max_size=5)
+frame = st.sampled_from([valid, valid, valid, almost]).flatmap(lambda kind: kind)
+batches = st.lists(frame, min_size=1, max_size=8)
 
 
 def packed(frames: list[Any]) -> bytes:
@@ -80,9 +97,11 @@ def text(frames: list[Any]) -> str:
     return "\n".join(json.dumps(each) for each in frames)
 
 
+json_messages = st.sampled_from([batches.map(text)] * 4 + [st.text(max_size=60), st.binary(max_size=60)])
+packed_messages = st.sampled_from([batches.map(packed)] * 4 + [st.binary(max_size=60), st.text(max_size=60)])
 messages = st.one_of(
-    st.tuples(st.just("json"), batches.map(text) | st.text(max_size=60) | st.binary(max_size=60)),
-    st.tuples(st.just("msgpack"), batches.map(packed) | st.binary(max_size=60) | st.text(max_size=60)),
+    st.tuples(st.just("json"), json_messages.flatmap(lambda kind: kind)),
+    st.tuples(st.just("msgpack"), packed_messages.flatmap(lambda kind: kind)),
 )
 
 
@@ -119,10 +138,10 @@ async def fuzzed(gateway: Any) -> AsyncIterator[Fuzzed]:
 
 
 @settings(
-    max_examples=250, deadline=None,
+    max_examples=120, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
-@given(sent=st.lists(messages, min_size=1, max_size=4), connected=st.booleans())
+@given(sent=st.lists(messages, min_size=2, max_size=6), connected=st.sampled_from([True, True, True, False]))
 async def test_whatever_is_sent_is_answered_or_ends_that_connection_only(
     fuzzed: Fuzzed, caplog: pytest.LogCaptureFixture, sent: list[tuple[str, str | bytes]], connected: bool
 ) -> None:
