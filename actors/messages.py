@@ -56,7 +56,8 @@ class Unsubscribe(_Message, tag=2):
 
 
 class Publish(_Message, tag=3):
-    """A publication. `ack` is none, relay or durable; replied with {"o","t","i","dup"} unless none."""
+    """A publication. `ack` is none, relay or durable, or empty for the best that the room has; replied with
+    {"o","t","i","dup"} unless none."""
 
     rid: int
     ch: str

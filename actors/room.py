@@ -117,10 +117,11 @@ def step(  # noqa: PLR0911 - one line per kind of message
 def _publish(state: RoomState, message: wire.Publish, asker: Asker, now_ms: int) -> list[Effect]:
     if len(message.d) > BODY_LIMIT_BYTES:
         return [Refuse(asker, ErrorCode.LIMIT, f"a publication is at most {BODY_LIMIT_BYTES} bytes")]
-    draft = Draft(state.room, message.user, message.cid, message.d, message.ack, asker)
+    ack = message.ack or ("durable" if state.durable else "relay")
+    draft = Draft(state.room, message.user, message.cid, message.d, ack, asker)
     if state.durable:
         return [draft]
-    if message.ack == "durable":
+    if ack == "durable":
         return [
             Refuse(asker, ErrorCode.NOT_AVAILABLE, "this room is kept in memory: ask for ack relay or none")
         ]

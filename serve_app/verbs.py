@@ -22,7 +22,7 @@ HISTORY_DEFAULT = 50
 def pub(session: "Session", frame_id: int | None, body: commands.Pub, _: Envelope) -> None:
     """Publishes to a room."""
     connection, router = session.connection, session.around.router
-    ack = body.ack or "durable"
+    ack = body.ack or ""
     if frame_id is None and ack != "none":
         raise MalformedError("pub needs an id unless its ack is none")
     kind, name = internal_name(body.ch, connection.user, connection.id)

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 from actors import messages as wire
 from actors.protocol import OFFSET_LIMIT
 from serve_app.errors import Fault, invalid
+from serve_app.frames import check_body
 from serve_app.gate import Caller, RoomInPath, ServicesHere, access_room
 from serve_app.schemas import LIMIT_DEFAULT, Answer, Body, Limit, Line, Offset, problems
 from serve_app.services import Services
@@ -169,9 +170,11 @@ async def post_message(
 
 def _encoded(value: Any) -> bytes:
     """Canonical JSON. NaN, infinities and lone surrogates, which Python's reader lets in, are none, and a
-    whole number beyond 64 bits would not reach readers of MessagePack.
+    whole number beyond 64 bits would not reach readers of MessagePack. It may nest as deep as the gateway
+    lets it: what reaches one member's reader must reach all.
     """
     try:
+        check_body(value)
         encoded = msgspec.json.encode(value)
         msgspec.msgpack.encode(value)
         if msgspec.json.decode(encoded) != value:

@@ -92,3 +92,11 @@ def test_an_oversize_body_is_refused() -> None:
     big = wire.Publish(1, "room:r", "a", "c", b'"' + b"x" * 9000 + b'"', "1", "durable")
     (refused,) = room.step(state, big, NOBODY, "g", 1)
     assert refused.code == ErrorCode.LIMIT
+
+
+def test_an_ack_that_is_not_named_is_the_best_that_the_room_has() -> None:
+    (draft,) = say(state_of("a"), "a", "1", ack="")
+    assert isinstance(draft, Draft)
+    assert draft.ack == "durable"
+    (answer,) = say(state_of("a", durable=False), "a", "1", ack="")
+    assert isinstance(answer, Answer)

@@ -104,9 +104,6 @@ async def test_what_can_not_be_said_is_refused_and_not_said(engine, content):
     ada = await engine.person()
     path = await a_room(ada)
     answer = await ada.client.post(path, content=content, headers={"content-type": "application/json"})
-    if answer.status_code == 201:
-        assert b"[[[" in content
-        return
     assert (answer.status_code, answer.json()["code"]) == (422, 107), answer.text
     assert (await ada.get(path))["items"] == []
 
