@@ -57,7 +57,8 @@ class Unsubscribe(_Message, tag=2):
 
 class Publish(_Message, tag=3):
     """A publication. `ack` is none, relay or durable, or empty for the best that the room has; replied with
-    {"o","t","i","dup"} unless none."""
+    {"o","t","i","dup"} unless none.
+    """
 
     rid: int
     ch: str
