@@ -84,6 +84,7 @@ PRECISE = {"lat", "lon", "LatLng", "latitude", "longitude"}
 INGRESS = {
     "serve_app/commands.py",
     "serve_app/frames.py",
+    "serve_app/verbs.py",
     "serve_app/routes/positions.py",
     "serve_app/routes/cells.py",  # the map's own geometry: nobody's position
 }

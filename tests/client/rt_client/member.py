@@ -131,6 +131,7 @@ class Member:
     async def stop(self, code: int = 1000) -> None:
         """Leaves for good."""
         connection, self._connection = self._connection, None
+        self._end(self.ended or Closed(None, "left for good"))
         if self._runner is not None:
             self._runner.cancel()
             with suppress(asyncio.CancelledError):
@@ -153,7 +154,7 @@ class Member:
                 if closed.code in STOP_CODES:
                     self._end(closed)
                     return
-            except (OSError, TimeoutError, EOFError, ValueError):
+            except (OSError, TimeoutError):
                 pass
             else:
                 wait_s = BACKOFF_FIRST_S
