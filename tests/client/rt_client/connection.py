@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
 from rt_client.codec import CODECS, Codec, Frame
@@ -59,20 +59,23 @@ class Connection:
 
     @classmethod
     async def open(cls, url: str, codec: str = "json", **options: Any) -> Self:
-        """Dials `url`, offering the one subprotocol; `options` go to websockets."""
+        """Dials `url`, offering the one subprotocol; `options` go to websockets. Raises OSError."""
         chosen = CODECS[codec]
-        socket = await open_websocket(
-            url,
-            subprotocols=[Subprotocol(chosen.subprotocol)],
-            compression=None,
-            ping_interval=None,
-            max_size=None,
-            max_queue=None,
-            proxy=None,
-            open_timeout=10,
-            close_timeout=2,
-            **options,
-        )
+        try:
+            socket = await open_websocket(
+                url,
+                subprotocols=[Subprotocol(chosen.subprotocol)],
+                compression=None,
+                ping_interval=None,
+                max_size=None,
+                max_queue=None,
+                proxy=None,
+                open_timeout=10,
+                close_timeout=2,
+                **options,
+            )
+        except WebSocketException as refused:
+            raise ConnectionRefusedError(str(refused)) from refused
         return cls(socket, chosen)
 
     async def __aenter__(self) -> Self:
