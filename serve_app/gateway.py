@@ -140,8 +140,8 @@ def build_gateway(config: GatewayConfig) -> "Application":
         name="Gateway",
         max_ongoing_requests=100_000,
         ray_actor_options={"num_cpus": 0},
-        health_check_period_s=5,
-        health_check_timeout_s=10,
+        health_check_period_s=1.0,  # how soon a killed one is missed
+        health_check_timeout_s=5.0,
         graceful_shutdown_wait_loop_s=0.1,
         graceful_shutdown_timeout_s=DRAIN_LIMIT_S + 5,
     )
