@@ -98,9 +98,11 @@ class Services:
         await self.router.stop()
         self.passwords.close()
         await self.valkey.aclose()
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(5.0):
                 await self.pool.close()
+        except TimeoutError:
+            self.pool.terminate()
 
     @property
     def accounts(self) -> Accounts:
