@@ -123,7 +123,7 @@ def valkey_url() -> Iterator[str]:
     server = subprocess.Popen(
         [valkey_program(None), "--port", "0", "--unixsocket", socket_path, "--dir", place, "--save", ""],
         stdout=subprocess.DEVNULL,
-        preexec_fn=_end_with_parent,
+        preexec_fn=_end_with_parent,  # noqa: PLW1509 - one prctl call, before any thread starts
     )
     deadline_s = time.monotonic() + 20
     while not socket_path.exists():
