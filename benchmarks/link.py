@@ -113,7 +113,7 @@ async def receive(transport: str, path: str) -> dict[str, Any]:
 async def _receive_zmq(counter: Counter, path: str, *, batched: bool) -> None:
     import zmq  # noqa: PLC0415 - an extra
 
-    pull = zmq.Context.instance().socket(zmq.PULL)
+    pull: Any = zmq.Context.instance().socket(zmq.PULL)
     pull.set_hwm(0)
     pull.bind(f"ipc://{path}")
 
@@ -170,7 +170,7 @@ async def send_link(path: str, rate: int, seconds: float) -> tuple[int, float]:
 async def send_zmq(path: str, rate: int, seconds: float, *, batched: bool) -> tuple[int, float]:
     import zmq  # noqa: PLC0415 - an extra
 
-    push = zmq.Context.instance().socket(zmq.PUSH)
+    push: Any = zmq.Context.instance().socket(zmq.PUSH)
     push.set_hwm(0)
     push.connect(f"ipc://{path}")
     queue: list[Publish] = []

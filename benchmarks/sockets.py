@@ -22,8 +22,6 @@ from urllib.parse import urlsplit
 
 STAMP = re.compile(rb"@T(\d{19})#\d\d#")
 STAMP_BYTES = 2 + 19 + 4
-_MARK = b"@T"
-_TAIL = STAMP_BYTES - 1
 _BUFFER = 1 << 20
 
 
@@ -124,10 +122,16 @@ class RawSocket:
 
 
 class Fan:
-    """Many sockets read as raw streams. `deliveries` counts stamps; `arrivals` keeps them on request."""
+    """Many sockets read as raw streams.
 
-    def __init__(self, sockets: list[RawSocket]) -> None:
+    `deliveries` counts tokens: what begins with `mark` and is `token_bytes` long, by default a stamp.
+    `arrivals` keeps the stamps on request.
+    """
+
+    def __init__(self, sockets: list[RawSocket], mark: bytes = b"@T", token_bytes: int = STAMP_BYTES) -> None:
         self.sockets = sockets
+        self._mark = mark
+        self._tail_bytes = token_bytes - 1
         self.deliveries = 0
         self.lost = 0
         self.keep = False
@@ -161,9 +165,7 @@ class Fan:
                 self.lost += 1
                 continue
             data = bytes(buffer[: len(tail) + size])
-            # A mark cut by the end of the chunk is seen whole with the next one.
-            cut = data.rfind(_MARK, max(0, len(data) - _TAIL))
-            end = cut if cut >= 0 else len(data) - 1
+            end = self._whole(data)
             each.tail = data[end:]
             if self.keep:
                 stamps = STAMP.findall(data, 0, end)
@@ -171,9 +173,17 @@ class Fan:
                 if stamps:
                     self.arrivals.append((time.monotonic_ns(), stamps))
             else:
-                self.deliveries += data.count(_MARK, 0, end)
+                self.deliveries += data.count(self._mark, 0, end)
             if index in self.watch:
                 self.watch[index](data[:end])
+
+    def _whole(self, data: bytes) -> int:
+        """Where to cut `data` so that a token its end has cut in two is seen whole with what comes next."""
+        mark, at = self._mark, max(0, len(data) - self._tail_bytes) - 1
+        while (at := data.find(mark[:1], at + 1)) >= 0:
+            if mark.startswith(data[at : at + len(mark)]):
+                return at
+        return len(data)
 
     def say(self, payload: bytes) -> None:
         """Sends one frame on every socket (pongs ahead of the server's pings)."""

@@ -103,7 +103,7 @@ async def join_city(socket: WebSocket) -> None:
                 lat, lon = message["pos"][:2]
                 await move(user, lat, lon)
             if "id" in message:
-                await socket.send_text(json.dumps({"id": message["id"], "pos": {"ok": True}}))
+                await socket.send_text(f'{{"id":{message["id"]},"pos":{{"ok":true}}}}')
     except WebSocketDisconnect:
         pass
     finally:
