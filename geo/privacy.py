@@ -6,6 +6,7 @@ anything else is computed from it, and `view` is the one function that decides w
 
 import enum
 from collections.abc import Callable
+from functools import lru_cache
 
 import msgspec
 
@@ -115,14 +116,15 @@ def stick(shown: Shown | None, at: LatLng, res: int, now_ms: int) -> Shown:
 
 def metres_outside(cell: Cell, at: LatLng) -> float:
     """Return how far a position is from a cell; 0 inside it."""
-    if contains(cell, at):
-        return 0.0
+    return 0.0 if contains(cell, at) else _outline_of(cell).distance_m(at.lat, at.lon)
+
+
+@lru_cache(maxsize=4_096)  # whoever stands outside the cell that is shown asks at each fix
+def _outline_of(cell: Cell) -> Outline:
     corners = boundary_of(cell)
     corners.append(corners[0])
     lons = unwrapped(corner.lon for corner in corners)
-    return Outline([[(corner.lat, lon) for corner, lon in zip(corners, lons, strict=True)]]).distance_m(
-        at.lat, at.lon
-    )
+    return Outline([[(corner.lat, lon) for corner, lon in zip(corners, lons, strict=True)]])
 
 
 def audience_admits(audience: Audience, relation: Relation) -> bool:
