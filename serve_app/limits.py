@@ -15,6 +15,9 @@ class Limits:
     pos_burst: float = 40.0
     ephemeral_per_s: float = 30.0
     ephemeral_burst: float = 60.0
+    commands_per_s: float = 100.0
+    commands_burst: float = 400.0
+    """All that is asked of actors but publications and positions."""
     malformed: int = 10
     """So many malformed frames end the connection."""
     connect_s: float = 10.0
@@ -30,6 +33,8 @@ UNTHROTTLED = Limits(
     pos_burst=_PLENTY,
     ephemeral_per_s=_PLENTY,
     ephemeral_burst=_PLENTY,
+    commands_per_s=_PLENTY,
+    commands_burst=_PLENTY,
 )
 """With HEREABOUTS_RATE_LIMITS=off, for tests and benchmarks: rates so high that none is felt."""
 

@@ -1,12 +1,15 @@
 """All sessions of a gateway: their heartbeat, and how they are sent away when it stops (FAN-5)."""
 
 import asyncio
+import logging
 import random
 
 from actors.protocol import CloseCode
 from serve_app.connection import Transport
 from serve_app.frames import Codec
 from serve_app.session import Session, Surroundings
+
+log = logging.getLogger("hereabouts.roster")
 
 BEAT_S = 0.5
 DRAIN_BATCH = 100
@@ -37,7 +40,11 @@ class Roster:
             await asyncio.sleep(BEAT_S)
             now_s = self._around.clock()
             for session in list(self.sessions):
-                session.beat(now_s)
+                try:
+                    session.beat(now_s)
+                except Exception:
+                    log.exception("a heartbeat failed")
+                    session.connection.transport.abort()
 
     async def drain(self) -> None:
         """Sends everybody away, in batches, and tells them when to come back."""

@@ -31,8 +31,8 @@ from serve_app.hub import Hub
 from serve_app.limits import Bucket, Limits
 from serve_app.verbs import VERBS
 
-EARLY_LIMIT = 64
-"""Messages that may arrive while the token is verified."""
+EARLY_LIMIT_BYTES = 4 * MESSAGE_LIMIT_BYTES
+"""How much may arrive while the token is verified, by somebody who is nobody yet."""
 
 CLEAN_CODES = frozenset({1000, 1001, 1005})
 """A client that closes with one of these has left (1005: a close frame without a code, a browser's
@@ -72,7 +72,7 @@ class Session:
     """One socket, from its upgrade to its end."""
 
     __slots__ = (
-        "_early", "_in_flight", "_malformed", "_on_closed", "_opened_s", "_ping_due_s", "_pings",
+        "_commands", "_early", "_in_flight", "_malformed", "_on_closed", "_opened_s", "_ping_due_s", "_pings",
         "_pong_due_s", "_tasks", "around", "connection", "ephemerals", "expires_s", "late_unsubs",
         "positions", "publications", "stage",
     )  # fmt: skip
@@ -95,6 +95,7 @@ class Session:
         self.publications = Bucket(limits.pub_per_s, limits.pub_burst, now_s)
         self.positions = Bucket(limits.pos_per_s, limits.pos_burst, now_s)
         self.ephemerals = Bucket(limits.ephemeral_per_s, limits.ephemeral_burst, now_s)
+        self._commands = Bucket(limits.commands_per_s, limits.commands_burst, now_s)
         self._on_closed = on_closed
         self._opened_s = now_s
         self._ping_due_s = 0.0
@@ -152,10 +153,9 @@ class Session:
         return codec.frames(payload)
 
     def _keep_for_later(self, payload: bytes, *, is_text: bool) -> None:
-        if len(self._early) >= EARLY_LIMIT:
+        self._early.append((payload, is_text))
+        if sum(len(early) + 1 for early, _ in self._early) > EARLY_LIMIT_BYTES:
             self.close(CloseCode.BAD_REQUEST, "too much before the reply to connect")
-        else:
-            self._early.append((payload, is_text))
 
     def closed(self, code: int | None) -> None:
         """The peer is gone. `code` is the one of its close frame, None where none came."""
@@ -269,6 +269,8 @@ class Session:
             if (name == "connect") is (self.stage is Stage.OPEN):
                 self._out_of_turn(frame_id, name)
                 return
+            if verb.is_paced:
+                self.take(self._commands)
             verb.handle(self, frame_id, codec.decode(envelope[name], verb.body), envelope)
         except MalformedError as error:
             self._refuse_frame(frame_id, error)
@@ -304,6 +306,12 @@ class Session:
             self.fail(frame_id, error)
         elif frame_id is not None:
             self.send({"id": frame_id, verb: result})
+
+    def take(self, bucket: Bucket) -> None:
+        """Raises EngineError 111 where something comes too fast."""
+        wait_ms = bucket.take(self.around.clock())
+        if wait_ms:
+            raise EngineError(ErrorCode.TOO_MANY_REQUESTS, "too fast", wait_ms)
 
     def begins(self) -> None:
         """Counts a command that waits for its actor; `ends` takes it off. Raises EngineError at the limit."""

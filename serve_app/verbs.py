@@ -8,6 +8,7 @@ import msgspec
 
 from actors import messages as wire
 from actors.protocol import RECOVERY_LIMIT, EngineError, ErrorCode
+from actors.room import BODY_LIMIT_BYTES
 from actors.router import owner_of
 from serve_app import commands, entry, subscribing
 from serve_app.frames import Envelope, MalformedError
@@ -31,9 +32,7 @@ def pub(session: "Session", frame_id: int | None, body: commands.Pub, _: Envelop
     d = connection.codec.canonical(body.d)
     if kind != "room":
         raise EngineError(ErrorCode.DENIED, "only the engine writes here")
-    wait_ms = session.publications.take(session.around.clock())
-    if wait_ms:
-        raise EngineError(ErrorCode.TOO_MANY_REQUESTS, "too many publications", wait_ms)
+    session.take(session.publications)
     message = wire.Publish(0, name, connection.user, connection.id, d, body.cid or "", ack)
     if ack == "none":
         router.cast(*owner_of(name), message)
@@ -74,6 +73,8 @@ def ephemeral(session: "Session", _: int | None, n: int, envelope: Envelope) -> 
     if "d" not in envelope:
         raise MalformedError("an ephemeral event needs d")
     d = connection.codec.canonical(envelope["d"])
+    if len(d) > BODY_LIMIT_BYTES:
+        raise EngineError(ErrorCode.LIMIT, f"an event is at most {BODY_LIMIT_BYTES} bytes")
     channel = around.hub.numbered(n)
     if channel is None or not channel.has(connection):
         raise EngineError(ErrorCode.DENIED, "this connection has no channel of this number")
@@ -87,11 +88,11 @@ def pos(session: "Session", frame_id: int | None, fix: commands.Fix, envelope: E
     """A fix of the user's own position. Answered if it has an id."""
     user, codec, around = session.connection.user, session.connection.codec, session.around
     seq = codec.decode(envelope["seq"], commands.Milliseconds | None) if "seq" in envelope else None
-    wait_ms = session.positions.take(around.clock())
-    if wait_ms:
-        if frame_id is None:
+    if frame_id is None:
+        if session.positions.take(around.clock()):
             return
-        raise EngineError(ErrorCode.TOO_MANY_REQUESTS, "too many positions", wait_ms)
+    else:
+        session.take(session.positions)
     message = wire.Position(
         0, user, fix.lat, fix.lon, fix.acc_m, fix.t_ms, fix.speed_mps, fix.heading_deg, seq
     )
@@ -113,18 +114,20 @@ class Verb:
     handle: Callable[["Session", Any, Any, Envelope], None]
     body: Any
     needs_id: bool = True
+    is_paced: bool = True
+    """Counted by the general rate; the others have a rate of their own, or come once."""
 
 
 VERBS: dict[str, Verb] = {
-    "connect": Verb(entry.connect, commands.Connect),
+    "connect": Verb(entry.connect, commands.Connect, is_paced=False),
     "refresh": Verb(entry.refresh, commands.Refresh),
     "sub": Verb(subscribing.sub, commands.Sub),
     "unsub": Verb(subscribing.unsub, commands.Unsub),
-    "pub": Verb(pub, commands.Pub, needs_id=False),
+    "pub": Verb(pub, commands.Pub, needs_id=False, is_paced=False),
     "hist": Verb(hist, commands.Hist),
     "pres": Verb(pres, commands.Pres),
-    "e": Verb(ephemeral, commands.ChannelNumber, needs_id=False),
-    "pos": Verb(pos, commands.Fix, needs_id=False),
+    "e": Verb(ephemeral, commands.ChannelNumber, needs_id=False, is_paced=False),
+    "pos": Verb(pos, commands.Fix, needs_id=False, is_paced=False),
     "subrefresh": Verb(later, msgspec.Raw),
     "read": Verb(later, msgspec.Raw),
     "dlvd": Verb(later, msgspec.Raw),

@@ -48,6 +48,7 @@ def test_the_numbers_are_those_of_the_code() -> None:
         f"{limits.pub_per_s:g} publications/s ({limits.pub_burst:g} at once)",
         f"{limits.pos_per_s:g} positions/s ({limits.pos_burst:g})",
         f"{limits.ephemeral_per_s:g} ephemeral events/s ({limits.ephemeral_burst:g})",
+        f"{limits.commands_per_s:g} other\ncommands/s ({limits.commands_burst:g})",
         f"({SOFT_LIMIT_BYTES // 1024} KiB waiting)",
         f"({HARD_LIMIT_BYTES // 1024**2} MiB waiting",
         f"nothing taken for {STALL_LIMIT_S:g} s",

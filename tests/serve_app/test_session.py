@@ -258,13 +258,38 @@ async def test_rates_are_limited_with_a_time_to_come_back(open_gateway: Any) -> 
         reply = await gateway.reply(connection, {"id": number, "pub": {"ch": f"room:{ROOM}", "d": 1}})
         codes.append(reply.get("err"))
     assert codes[:2] == [None, None]
-    assert codes[2] == {"code": 111, "msg": "too many publications", "temp": True, "retry_ms": 100}
+    assert codes[2] == {"code": 111, "msg": "too fast", "temp": True, "retry_ms": 100}
     gateway.clock.now_s += 0.1
     assert "pub" in await gateway.reply(connection, {"id": 5, "pub": {"ch": f"room:{ROOM}", "d": 1}})
     await gateway.reply(connection, {"id": 6, "pos": [1, 1, 1, 1]})
     connection.says({"pos": [1, 1, 1, 2]})
     reply = await gateway.reply(connection, {"id": 7, "pos": [1, 1, 1, 3]})
     assert (reply["err"]["code"], reply["err"]["retry_ms"]) == (111, 1000)
+
+
+async def test_other_commands_have_a_rate_too(open_gateway: Any) -> None:
+    gateway = await open_gateway(commands_per_s=10, commands_burst=1)
+    connection = await gateway.connected(subs={"me": {}, "fences": {}})
+    assert "unsub" in await gateway.reply(connection, {"id": 2, "unsub": {"ch": "me"}})
+    assert (await gateway.reply(connection, {"id": 3, "hist": {"ch": "me"}}))["err"]["code"] == 111
+    gateway.clock.now_s += 0.1
+    assert (await gateway.reply(connection, {"id": 4, "hist": {"ch": "me"}}))["err"]["code"] == 108
+
+
+async def test_who_is_nobody_yet_can_not_fill_the_memory(gateway: Any) -> None:
+    connection = gateway.wire()
+    connection.says({"id": 1, "connect": {"token": gateway.token(new_id())}})
+    for _ in range(5):
+        connection.session.received(b" " * 60_000, is_text=True)
+    assert connection.ended == 3501
+
+
+async def test_a_large_ephemeral_is_refused(gateway: Any) -> None:
+    connection = await gateway.connected(subs={f"room:{ROOM}": {}})
+    connection.says({"e": 1, "d": "x" * 9_000})
+    await gateway.until(lambda: len(connection.frames()) == 2)
+    assert connection.frames()[1]["err"]["code"] == 106
+    assert gateway.far.of(wire.Ephemeral) == []
 
 
 async def test_too_many_unanswered_commands_are_120(open_gateway: Any) -> None:
