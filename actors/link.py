@@ -6,6 +6,7 @@ that is sent within a tick leaves in one frame: a process boundary costs per fra
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +15,8 @@ from typing import Protocol, cast
 import msgspec
 
 from actors.messages import Message
+
+log = logging.getLogger("hereabouts.link")
 
 FRAME_LIMIT_BYTES = 64 * 1024 * 1024
 QUEUE_LIMIT = 100_000
@@ -82,7 +85,10 @@ class Link(asyncio.Protocol):
         if not self._queue or self._paused:
             return
         batch, self._queue = self._queue, []
-        payload = _encoder.encode((self.view_version, batch))
+        try:
+            payload = _encoder.encode((self.view_version, batch))
+        except (OverflowError, TypeError, ValueError):
+            payload = _encoder.encode((self.view_version, _encodable(batch)))
         self._last_flush_s = self._loop.time()
         self._transport.writelines((len(payload).to_bytes(_HEADER_BYTES, "little"), payload))
 
@@ -132,6 +138,19 @@ class Link(asyncio.Protocol):
         self._transport = None
         self._queue.clear()
         self._endpoint.link_closed(self)
+
+
+def _encodable(batch: list[Message]) -> list[Message]:
+    """The batch without what MessagePack can't hold: one bad message must not take the others with it."""
+    kept = []
+    for message in batch:
+        try:
+            _encoder.encode(message)
+        except (OverflowError, TypeError, ValueError) as error:
+            log.error("a %s can't be sent: %s", type(message).__name__, error)  # noqa: TRY400 - no stack is needed
+        else:
+            kept.append(message)
+    return kept
 
 
 def address_of(run_dir: str, name: str) -> str:

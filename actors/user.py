@@ -184,14 +184,14 @@ def placed(state: UserState, now_ms: int) -> list[UserEffect]:
     precision = state.record.visibility_precision
     resolution = _resolution(precision)
     state.shown = stick(state.shown, LatLng(state.last.lat, state.last.lon), resolution, state.last.t_ms)
-    place = coarse(parent_of(state.shown.cell, resolution))
     audience = state.record.visibility_audience
     visible = audience != "nobody" and precision != "hidden"
-    told = (place.cell, audience, precision)
+    told = (str(state.shown.cell), audience, precision)
     if set(state.announced.values()) == ({told} if visible else set()) and (
         now_ms - state.announced_at_ms < ANNOUNCE_AGAIN_MS or not visible
     ):
         return _watch(state) if not state.watching[0] else []
+    place = coarse(state.shown.cell)
     state.announced_at_ms = now_ms
     state.region = region_of(place.lat, place.lon)
     regions = regions_within(place.lat, place.lon, RADIUS_MAX_M) if visible else set()
@@ -209,7 +209,10 @@ def placed(state: UserState, now_ms: int) -> list[UserEffect]:
 
 def _resolution(precision: str) -> int:
     """What regions are told: res 8 or coarser, whatever the person shows to matches."""
-    return strangers_resolution(Precision(precision)) or _HIDDEN_RESOLUTION
+    return _RESOLUTIONS[precision]
+
+
+_RESOLUTIONS = {p.value: strangers_resolution(p) or _HIDDEN_RESOLUTION for p in Precision}
 
 
 def announce_again(state: UserState, regions: set[str], now_ms: int) -> list[UserEffect]:
@@ -235,6 +238,8 @@ def wanted_watch(state: UserState, radius_m: float = 0.0) -> wire.RegionWatch | 
 
 def _watch(state: UserState) -> list[UserEffect]:
     """Asks the region for what the views need, where that changed; stops a watch that nobody needs."""
+    if not state.views and not state.watching[0]:
+        return []
     watch = wanted_watch(state)
     if watch is None:
         return []

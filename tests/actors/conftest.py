@@ -1,15 +1,12 @@
 """A small engine in one process: Directory and shards over real links, real Postgres and Valkey."""
 
 import asyncio
-import os
 import secrets
 import shutil
-import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,26 +15,7 @@ from actors import messages as wire
 from actors.directory import Directory, DirectoryConfig
 from actors.router import Router, RouterConfig
 from actors.shard import Shard, ShardConfig
-from cluster.embedded.binaries import valkey_program
 from storage.ids import new_id
-
-
-@pytest.fixture(scope="session")
-def valkey_url() -> Iterator[str]:
-    """A real Valkey for the run."""
-    place = Path(tempfile.mkdtemp(prefix="hb-test-vk-"))
-    socket_path = place / "valkey.sock"
-    server = subprocess.Popen(
-        [valkey_program(None), "--port", "0", "--unixsocket", socket_path, "--dir", place, "--save", ""],
-        stdout=subprocess.DEVNULL,
-    )
-    while not socket_path.exists():
-        assert server.poll() is None
-        os.sched_yield()
-    yield f"unix://{socket_path}"
-    server.terminate()
-    server.wait(10)
-    shutil.rmtree(place)
 
 
 @dataclass
