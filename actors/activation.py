@@ -84,6 +84,8 @@ class Activation:
     mailbox: deque[Waiting] = field(default_factory=deque)
     used_at_ms: int = 0
     crossings: deque[Any] = field(default_factory=deque)
+    recording: bool = False
+    """One task stores the crossings, one after the other."""
 
     def wait(self, waiting: Waiting) -> None:
         """Puts a message at the end of the mailbox, or refuses it when that is full."""

@@ -85,11 +85,18 @@ class Crossings:
             room,
         )
         activation.crossings.append(row)
-        if len(activation.crossings) == 1:
+        if not activation.recording:
+            activation.recording = True
             self._shard.spawn(self._record(activation))
 
     async def _record(self, activation: Activation) -> None:
         """Stores a person's crossings one after the other, each until it is stored."""
+        try:
+            await self._record_all(activation)
+        finally:
+            activation.recording = False
+
+    async def _record_all(self, activation: Activation) -> None:
         while activation.crossings and activation.stage is not Stage.GONE:
             row: streams.CrossingRow = activation.crossings[0]
             try:

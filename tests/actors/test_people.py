@@ -162,6 +162,24 @@ async def test_a_fence_moves_membership_of_its_room_once_and_says_so_in_the_room
     assert sorted(row["type"] for row in kinds) == ["fence.exit", "fence.inside", "fence.inside"]
 
 
+async def test_crossings_that_come_while_others_are_stored_are_all_told(small):
+    """GEO-18: each is stored once, in order, however the fixes fall between the commits."""
+    ann = await small.person()
+    await fence(small, ann, square(*BERLIN))
+    await small.subscribe(f"fences@{ann}", ann, "c")
+    now = small.shards[0].now_ms() - 7_200_000
+    people = small.shards[small.router.shard_of(slot_of("user", ann))]
+    for n in range(80):
+        outside = (n // 2) % 2
+        await move(small, ann, BERLIN[0] + 0.02 * outside, BERLIN[1], now + n * 60_000)
+        if n % 3 == 0:
+            people._tick()
+    await small.until(lambda: len(small.pushes) == 40)
+    events = [msgspec.json.decode(p.m)["d"]["event"] for p in small.pushes]
+    assert events == ["inside", *["exit", "enter"] * 20][:40]
+    assert [p.offset for p in small.pushes] == list(range(1, 41))
+
+
 async def test_a_removed_fence_ends_the_visit_of_whoever_is_inside(small):
     """GEO-17."""
     ann = await small.person()
