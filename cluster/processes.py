@@ -6,7 +6,7 @@ import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -55,8 +55,8 @@ def is_alive(identity: Identity) -> bool:
     return identify(identity.pid) == identity
 
 
-def descendants(roots: Iterable[int]) -> list[Identity]:
-    """The living processes below `roots`, parents before children, without the roots."""
+def descendants(roots: Iterable[int], without: Collection[int] = ()) -> list[Identity]:
+    """The living processes below `roots`, parents before children; not the roots, nor `without` and theirs."""
     children: dict[int, list[tuple[int, Stat]]] = {}
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):  # noqa: PTH208 (names, not paths)
         if (found := read_stat(pid)) is not None and found.state not in "ZX":
@@ -66,8 +66,9 @@ def descendants(roots: Iterable[int]) -> list[Identity]:
     queue = list(roots)
     while queue:
         for pid, found in children.get(queue.pop(0), ()):
-            below.append(Identity(pid, found.started_ticks, boot))
-            queue.append(pid)
+            if pid not in without:
+                below.append(Identity(pid, found.started_ticks, boot))
+                queue.append(pid)
     return below
 
 

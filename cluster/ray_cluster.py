@@ -143,9 +143,8 @@ class RayCluster:
 
     async def stop(self, keep: set[int]) -> None:
         """End the cluster: all of this process's descendants but `keep` and what is below these."""
-        spared = keep | {each.pid for each in processes.descendants(keep)}
         if self._deployer is not None:
             processes.send(self._deployer.identity, signal.SIGKILL)
-        while ours := [e for e in processes.descendants([os.getpid()]) if e.pid not in spared]:
+        while ours := processes.descendants([os.getpid()], without=keep):
             await stop_all(ours, STOP_PATIENCE_S)
         self._daemons = {}

@@ -116,9 +116,11 @@ class Supervisor:
         """
         loop = asyncio.get_running_loop()
         asked = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup wants its way
-                loop.add_signal_handler(number, asked.set)
+        # SIGINT even where a shell's `&` has it ignored: somebody who sends it means it. nohup gets its way.
+        loop.add_signal_handler(signal.SIGINT, asked.set)
+        loop.add_signal_handler(signal.SIGTERM, asked.set)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            loop.add_signal_handler(signal.SIGHUP, asked.set)
         processes.become_subreaper()
         self._record()
         life = asyncio.create_task(self._live(ready))

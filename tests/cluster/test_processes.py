@@ -55,6 +55,7 @@ def test_descendants_are_found_at_any_depth() -> None:
     child.stdout.readline()
     below = processes.descendants([child.pid])
     assert len(below) == 1
+    assert processes.descendants([os.getpid()], without={child.pid}) == []
     for each in (*below, processes.identify(child.pid)):
         assert each is not None
         processes.send(each, signal.SIGKILL)
