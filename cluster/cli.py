@@ -5,6 +5,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 from importlib.metadata import version
 
@@ -191,6 +192,8 @@ def _parser(replay_arguments: bool) -> argparse.ArgumentParser:
 
 
 def main() -> None:
+    # A shell starts `hereabouts up &` with SIGINT ignored; whoever sends it all the same means it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     arguments = _parser(replay_arguments="replay" in sys.argv[1:]).parse_args()
     try:
         sys.exit(arguments.run(arguments))

@@ -56,7 +56,7 @@ def is_alive(identity: Identity) -> bool:
 
 
 def descendants(roots: Iterable[int], without: Collection[int] = ()) -> list[Identity]:
-    """The living processes below `roots`, parents before children; not the roots, nor `without` and theirs."""
+    """The living processes below `roots`, parents before children, except `without` and theirs."""
     children: dict[int, list[tuple[int, Stat]]] = {}
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):  # noqa: PTH208 (names, not paths)
         if (found := read_stat(pid)) is not None and found.state not in "ZX":
