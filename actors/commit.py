@@ -23,6 +23,7 @@ from actors.stream import Publication
 from storage import messages as log_table
 from storage import streams
 from storage.ids import new_id
+from storage.postgres import UNREACHABLE
 
 log = logging.getLogger("hereabouts.commit")
 
@@ -157,6 +158,9 @@ class Committer:
                 if known.get(id(item)):
                     item.asker.answer({"applied": False})
                     continue
+                if self._room(item.message.room) is None:
+                    item.asker.refuse(EngineError(ErrorCode.INTERNAL, "the room is starting over", 200))
+                    continue
                 self._assign_crossing(batch, item, slots, now_ms)
                 continue
             state = self._room(item.room)
@@ -247,7 +251,7 @@ class Committer:
         while True:
             try:
                 return await work()
-            except (OSError, TimeoutError, asyncpg.InterfaceError, *_GONE) as error:
+            except UNREACHABLE as error:
                 log.warning("the database does not answer, trying again: %s", type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
 
@@ -257,15 +261,6 @@ class Committer:
         names = {i.message.room if isinstance(i, CrossingDraft) else i.room for i in items}
         for room in names:
             self._lost(room)
-
-
-_GONE = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.QueryCanceledError,
-)
 
 
 def _row(message: wire.Crossing, membership: str) -> streams.CrossingRow:

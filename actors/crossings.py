@@ -24,6 +24,7 @@ from storage import fences as fence_table
 from storage import streams
 from storage.ids import new_id
 from storage.messages import FENCED
+from storage.postgres import UNREACHABLE
 
 log = logging.getLogger("hereabouts.crossings")
 
@@ -108,7 +109,7 @@ class Crossings:
                     return
                 log.warning("a crossing waits: %s", type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
-            except (OSError, TimeoutError, asyncpg.InterfaceError, EngineError) as error:
+            except (EngineError, *UNREACHABLE) as error:
                 log.warning("a crossing waits: %s", type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
             else:

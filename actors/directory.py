@@ -17,6 +17,7 @@ from actors import messages as wire
 from actors.link import Link, address_of, listen
 from actors.messages import Message
 from storage import slots
+from storage.postgres import UNREACHABLE
 
 log = logging.getLogger("hereabouts.directory")
 
@@ -89,7 +90,7 @@ class Directory:
                 try:
                     await self._apply(link, hello)
                     break
-                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                except (asyncpg.PostgresError, *UNREACHABLE) as error:
                     log.warning("the database does not answer, trying again: %s", error)
                     await asyncio.sleep(_RETRY_S)
 
@@ -153,7 +154,7 @@ class DirectoryActor:
         while True:
             try:
                 await self._directory.start()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (asyncpg.PostgresError, *UNREACHABLE) as error:
                 log.warning("the Directory can't start yet, trying again: %s", error)
                 await asyncio.sleep(_RETRY_S)
             else:

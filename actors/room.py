@@ -62,6 +62,8 @@ class RoomState:
     published: int = 0
     knows_all_cids: bool = False
     """Every cid of the log is in `acks`: a young room, or one in memory."""
+    starting_over: bool = False
+    """A commit was refused, and what the log holds is not read yet: nothing can be assigned."""
 
     def knows(self, draft: Draft) -> bool:
         """Whether this very sending is known to be a repetition."""
@@ -181,12 +183,7 @@ def committed(state: RoomState, stored: list[tuple[Publication, Draft]]) -> list
         dup = publication.offset <= state.stream.top
         if not dup:
             state.stream.append(publication)
-            state.published += 1
-            hide = list(state.blocked.get(publication.user, ())) or None
-            push = wire.Push(
-                state.channel, publication.offset, publication.wire(), publication.user, publication.cid, hide
-            )
-            effects += [Send(gateway, push) for gateway in state.hearing]
+            effects += _pushes(state, publication)
         if draft.ack == "durable":
             ack = Ack(publication.offset, publication.t_ms, publication.id)
             effects.append(Answer(draft.asker, ack.wire(dup=dup)))
@@ -195,11 +192,32 @@ def committed(state: RoomState, stored: list[tuple[Publication, Draft]]) -> list
     return effects
 
 
-def uncommitted(state: RoomState, stream: Stream) -> None:
-    """The log moved without us or refused us: go on from what it holds."""
+def _pushes(state: RoomState, said: Publication) -> list[Effect]:
+    """A publication to each gateway with subscribers (FAN-1)."""
+    state.published += 1
+    hide = list(state.blocked.get(said.user, ())) or None
+    push = wire.Push(state.channel, said.offset, said.wire(), said.user, said.cid, hide)
+    return [Send(gateway, push) for gateway in state.hearing]
+
+
+def restore(state: RoomState, stream: Stream) -> None:
+    """Takes the log's newest part for the room's own: what comes next follows it."""
     state.stream = stream
     state.assigned = stream.top
-    state.acks.clear()
+    state.acks = OrderedDict(
+        ((said.user, said.cid), Ack(said.offset, said.t_ms, said.id)) for said in stream.window if said.cid
+    )
+    state.knows_all_cids = len(stream.window) == stream.top
+
+
+def uncommitted(state: RoomState, stream: Stream) -> list[Effect]:
+    """The log moved without us or refused us: go on from what it holds. What it holds and nobody was told
+    (a commit whose answer was cut off) is pushed now.
+    """
+    told = state.stream.top
+    restore(state, stream)
+    state.starting_over = False
+    return [effect for said in stream.window if said.offset > told for effect in _pushes(state, said)]
 
 
 # -- who hears it ------------------------------------------------------------------------------------

@@ -1,7 +1,11 @@
 """Hosts rooms: loads them from their logs, commits what is said, reads back what is asked for."""
 
+import asyncio
+import logging
 from collections.abc import Awaitable
 from typing import Any
+
+import asyncpg
 
 from actors import messages as wire
 from actors import room
@@ -10,10 +14,15 @@ from actors.commit import Committer, CrossingDraft
 from actors.effects import Asker, ReadHistory
 from actors.host import Hosting
 from actors.protocol import EngineError, ErrorCode
-from actors.room import Ack, RoomState
+from actors.room import RoomState
 from actors.stream import WINDOW, Publication, Stream
 from storage import messages as log_table
 from storage.ids import is_id, new_id
+from storage.postgres import UNREACHABLE
+
+log = logging.getLogger("hereabouts.room")
+
+_RETRY_S = 0.1
 
 
 class RoomHost:
@@ -35,7 +44,7 @@ class RoomHost:
         if activation is None or activation.stage is not Stage.ACTIVE:
             return None
         state: RoomState = activation.state
-        return state
+        return None if state.starting_over else state
 
     async def load(self, activation: Activation) -> RoomState | None:
         if not is_id(activation.key):
@@ -49,11 +58,8 @@ class RoomHost:
             state = RoomState(activation.key, False, stream, record.members, record.blocked)
         else:
             stream = _stream(record)
-            state = RoomState(activation.key, True, stream, record.members, record.blocked, stream.top)
-            for said in stream.window:
-                if said.cid:
-                    state.acks[(said.user, said.cid)] = Ack(said.offset, said.t_ms, said.id)
-        state.knows_all_cids = len(stream.window) == stream.top
+            state = RoomState(activation.key, True, stream, record.members, record.blocked)
+        room.restore(state, stream)
         return state
 
     def activated(self, activation: Activation) -> None:
@@ -87,16 +93,25 @@ class RoomHost:
     def _lost(self, key: str) -> None:
         """A commit of this room was refused: go on from what the log holds, if the room is still ours."""
         activation = self._shard.activations.get(("room", key))
-        if activation is not None and activation.stage is Stage.ACTIVE:
-            self._shard.turn(activation, self._start_over(activation))
+        if activation is None or activation.stage is not Stage.ACTIVE or activation.state.starting_over:
+            return
+        activation.state.starting_over = True
+        self._shard.turn(activation, self._start_over(activation))
 
     async def _start_over(self, activation: Activation) -> None:
-        async with self._shard.pool.acquire() as connection:
-            record = await log_table.load_room(connection, activation.key, WINDOW)
+        record = None
+        while activation.stage is Stage.ACTIVE:
+            try:
+                async with self._shard.pool.acquire() as connection:
+                    record = await log_table.load_room(connection, activation.key, WINDOW)
+                break
+            except (asyncpg.PostgresError, *UNREACHABLE) as error:
+                log.warning("a room can't start over yet: %s", type(error).__name__)
+                await asyncio.sleep(_RETRY_S)
         if record is None:
             self._shard.deactivate(activation)
             return
-        room.uncommitted(activation.state, _stream(record))
+        self._run(activation.state, room.uncommitted(activation.state, _stream(record)))
 
     async def _read_history(self, state: RoomState, read: ReadHistory) -> None:
         if read.limit == 0:

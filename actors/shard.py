@@ -28,7 +28,7 @@ from actors.room_host import RoomHost
 from actors.router import Router, RouterConfig, owner_of
 from actors.user_host import UserHost
 from storage.positions import open_valkey
-from storage.postgres import open_pool
+from storage.postgres import UNREACHABLE, open_pool
 
 log = logging.getLogger("hereabouts.shard")
 
@@ -227,7 +227,7 @@ class Shard:
             try:
                 activation.state = await host.load(activation)
                 break
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (asyncpg.PostgresError, *UNREACHABLE) as error:
                 log.warning("can't load a %s yet: %s", activation.kind, type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
         if activation.stage is Stage.GONE:
@@ -286,7 +286,7 @@ class Shard:
         """Postgres tells of each business change that touches an actor; after a gap, all read anew."""
         first = True
         while True:
-            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(asyncpg.PostgresError, *UNREACHABLE):
                 connection = await asyncpg.connect(self.config.database_url, timeout=5)
                 try:
                     await connection.add_listener("hereabouts", self._notified)
@@ -388,7 +388,7 @@ class ShardActor:
         while True:
             try:
                 await self._shard.start()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (asyncpg.PostgresError, *UNREACHABLE) as error:
                 log.warning("the shard can't start yet, trying again: %s", error)
                 await asyncio.sleep(_RETRY_S)
             else:

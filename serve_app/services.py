@@ -21,7 +21,7 @@ from serve_app.errors import unavailable
 from serve_app.throttle import Throttle
 from storage.outbox import Touch
 from storage.positions import open_valkey
-from storage.postgres import open_pool
+from storage.postgres import UNREACHABLE, open_pool
 
 _RETRY_S = 0.5
 
@@ -143,7 +143,7 @@ class Services:
             except SealBrokenError as error:
                 log.error("nobody can sign in: %s", error)  # noqa: TRY400 - where it came from is no news
                 await asyncio.sleep(10 * _RETRY_S)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (asyncpg.PostgresError, *UNREACHABLE) as error:
                 log.warning("can't read the signing key yet: %s", type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
 

@@ -9,6 +9,20 @@ STATEMENT_TIMEOUT_S = 10.0
 DURABILITY = {"fsync": ("on",), "synchronous_commit": ("on", "remote_write", "remote_apply")}
 
 
+UNREACHABLE = (
+    OSError,  # TimeoutError is one
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what a pool raises when it resets a connection that was cut meanwhile
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.QueryCanceledError,
+)
+"""The database does not answer now. What was under way may or may not have happened."""
+
+
 class NotDurableError(Exception):
     """The server would acknowledge what it may lose (architecture.md, D7)."""
 
