@@ -212,11 +212,15 @@ class Wire:
         self.sent: list[bytearray] = []
         self.ended: int | None = None
         self.full = False
+        self.room: int | None = None
         self.session: Session
 
     def send(self, message: bytearray) -> None:
         self.sent.append(message)
         self.messages.append(bytes(message[HEADROOM:]))
+        if self.room is not None:
+            self.room -= 1
+            self.full = self.room <= 0
         if self.full:
             self.session.paused()
 
@@ -238,9 +242,9 @@ class Wire:
         """Pushes of a channel."""
         return [frame for frame in self.frames() if frame.get("p") == n]
 
-    def takes(self) -> None:
-        """The kernel takes bytes again."""
-        self.full = False
+    def takes(self, messages: int | None = None) -> None:
+        """The kernel takes bytes again: so many messages, or all."""
+        self.full, self.room = False, messages
         self.session.resumed()
 
     def says(self, *frames: Any) -> None:

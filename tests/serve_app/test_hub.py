@@ -158,6 +158,39 @@ async def test_a_reply_that_is_behind_the_others_is_asked_for_again(gateway: Any
     assert next(late, "none left") == "none left"
 
 
+async def test_who_joins_between_two_pushes_of_a_tick_gets_the_later_ones_only(gateway: Any) -> None:
+    """RT-3: the actor pushes, answers `sub`, pushes, all in one batch."""
+    far = gateway.far
+    ana, n = await gateway.subscribed(ROOM)
+
+    def answer(message: Any) -> Any:
+        if isinstance(message, wire.Subscribe):
+            far.publish(ROOM, "x")
+            far.reply(message.rid, far.usual_answer(message))
+            far.publish(ROOM, "x")
+            return ...
+        return far.usual_answer(message)
+
+    far.answer = answer
+    ben, _ = await gateway.subscribed(ROOM)
+    await gateway.until(lambda: len(ana.pushes(n)) == 2 and bool(ben.pushes(n)))
+    assert ben.frames()[0]["connect"]["subs"][ROOM]["offset"] == 1
+    assert offsets(ben.pushes(n)) == [2]
+    assert offsets(ana.pushes(n)) == [1, 2]
+
+
+async def test_what_waits_for_the_tick_goes_out_before_a_hole_is_filled(gateway: Any) -> None:
+    far = gateway.far
+    connection, n = await gateway.subscribed(ROOM)
+    far.publish(ROOM, "x")
+    links, far._shard_links = far._shard_links, []
+    far.publish(ROOM, "x")
+    far._shard_links = links
+    far.publish(ROOM, "x")
+    await gateway.until(lambda: len(connection.pushes(n)) == 3)
+    assert offsets(connection.pushes(n)) == [1, 2, 3]
+
+
 async def test_a_hole_in_the_pushes_is_filled_before_anything_goes_on(gateway: Any) -> None:
     far = gateway.far
     connection, n = await gateway.subscribed(ROOM)
@@ -269,6 +302,21 @@ async def test_a_slow_reader_gets_everything_in_order_once_it_reads(gateway: Any
     slow.takes()
     assert offsets(slow.pushes(n)) == [1, 2, 3, 4, 5]
     assert slow.session.connection.backlog_bytes == 0
+
+
+async def test_a_reader_that_takes_a_little_gets_a_little(gateway: Any) -> None:
+    slow, n = await gateway.subscribed(ROOM)
+    slow.full = True
+    for _ in range(4):
+        gateway.far.publish(ROOM, "x")
+        await gateway.settled()
+    slow.takes(2)
+    assert offsets(slow.pushes(n)) == [1, 2, 3]
+    gateway.far.publish(ROOM, "x")
+    await gateway.settled()
+    assert offsets(slow.pushes(n)) == [1, 2, 3]
+    slow.takes()
+    assert offsets(slow.pushes(n)) == [1, 2, 3, 4, 5]
 
 
 async def test_past_the_soft_limit_ephemerals_are_dropped_and_stream_frames_kept(gateway: Any) -> None:

@@ -65,6 +65,20 @@ async def test_what_a_member_may_not_see_is_skipped(gateway: Any) -> None:
     assert [("skip" in push) for push in connection.pushes(n)] == [False, True, False, True]
 
 
+async def test_who_was_ahead_of_the_others_recovers_from_there(gateway: Any) -> None:
+    far = gateway.far
+    ana, n = await gateway.subscribed(ROOM)
+    far.answer = lambda message: far.usual_answer(message) | {"offset": 2}
+    ben, _ = await gateway.subscribed(ROOM)
+    await far.stop_shard()
+    for _ in range(3):
+        stored(far)
+    far.answer = far.usual_answer
+    await far.start_shard()
+    await gateway.until(lambda: len(ana.pushes(n)) == 3 and bool(ben.pushes(n)))
+    assert [push["m"]["o"] for push in ben.pushes(n)] == [3]
+
+
 async def test_a_position_that_is_lost_ends_the_connection_with_3010(gateway: Any) -> None:
     far = gateway.far
     connection, _ = await gateway.subscribed(ROOM)
@@ -213,6 +227,68 @@ async def test_the_leave_of_a_hidden_person_is_not_shown_after_a_takeover_either
     assert ana.pushes(n)[1] == {"p": n, "l": [meta("a", "1")]}
     await gateway.settled()
     assert ben.pushes(n) == []
+
+
+async def test_who_came_later_and_may_not_see_a_person_is_not_told_of_their_leave(gateway: Any) -> None:
+    far = gateway.far
+    ana, n = await gateway.subscribed(PRESENCE)
+    far.push(diff(text(meta("a", "1")), user="a"))
+    await gateway.until(lambda: len(ana.pushes(n)) == 1)
+    ben, _ = await gateway.subscribed(PRESENCE)  # the state that ben is given is without `a`
+    await far.stop_shard()
+    await far.start_shard()
+    await gateway.until(lambda: len(ana.pushes(n)) == 2)
+    await gateway.settled()
+    assert ben.pushes(n) == []
+
+
+async def test_who_is_hidden_from_one_and_there_for_another_has_not_left(gateway: Any) -> None:
+    """Each is asked about as somebody who may see them."""
+    far = gateway.far
+    ben, n = await gateway.subscribed(PRESENCE)
+    ana, _ = await gateway.subscribed(PRESENCE)
+    blocked = ben.session.connection.user
+    far.push(diff(text(meta("b", "2")), user="b"))
+    far.push(diff(text(meta("a", "1")), user="a", hide=[blocked]))
+    await gateway.until(lambda: len(ana.pushes(n)) == 2)
+
+    def answer(message: Any) -> Any:
+        if isinstance(message, wire.PresenceQuery):
+            metas = [meta("b", "2")] + ([] if message.user == blocked else [meta("a", "1")])
+            return {"metas": metas, "count": len(metas)}
+        return far.usual_answer(message)
+
+    far.answer = answer
+    await far.stop_shard()
+    await far.start_shard()
+    await gateway.until(lambda: len(far.of(wire.PresenceQuery)) == 2)
+    await gateway.settled()
+    assert [len(ana.pushes(n)), len(ben.pushes(n))] == [2, 1]
+
+
+async def test_who_may_see_a_person_again_is_told_when_they_leave(gateway: Any) -> None:
+    far = gateway.far
+    user = new_id()
+    ana, n = await gateway.subscribed(PRESENCE)
+    far.push(diff(text(meta("a", "1")), user="a", hide=[user]))
+    await gateway.until(lambda: len(ana.pushes(n)) == 1)
+    far.presence[PRESENCE] = [meta("a", "1")]
+    ben, _ = await gateway.subscribed(PRESENCE, user=user)
+    far.presence[PRESENCE] = []
+    await far.stop_shard()
+    await far.start_shard()
+    await gateway.until(lambda: len(ben.pushes(n)) == 1)
+    assert ben.pushes(n) == [{"p": n, "l": [meta("a", "1")]}]
+
+
+async def test_who_left_is_forgotten(gateway: Any) -> None:
+    far = gateway.far
+    connection, n = await gateway.subscribed(PRESENCE)
+    far.push(diff(text(meta("a", "1")), user="a"))
+    far.push(diff(leaves=text(meta("a", "1")), user="a"))
+    far.push(diff(leaves=text(meta("a", "1")), user="a"))
+    await gateway.until(lambda: len(connection.pushes(n)) == 2)
+    assert gateway.hub.channel(PRESENCE).shown == {}
 
 
 async def test_a_new_block_takes_people_out_of_each_others_sight_only(gateway: Any) -> None:
