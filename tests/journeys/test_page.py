@@ -69,7 +69,7 @@ async def test_somebody_near_appears_moves_and_goes(town: Town, browser: Chromiu
     await visitor.look_at(place)
     await visitor.stand_at_the_middle()
 
-    await walker.command("pos", [*place.at(300), 5, clock.after(1)])
+    await walker.command("pos", [*place.snapped(0, 0), 5, clock.after(1)])
     row = visitor[f"#people li[data-user='{other.user}']"]
     await expect(row).to_contain_text(other.handle)
     await expect(row).to_contain_text("under 1 km")
@@ -79,7 +79,7 @@ async def test_somebody_near_appears_moves_and_goes(town: Town, browser: Chromiu
 
     # Two km on: the cell that others see follows when it is clear that they have left it.
     for _ in range(4):
-        await walker.command("pos", [*place.at(1_800), 5, clock.after(40)])
+        await walker.command("pos", [*place.snapped(1_150, 1_900), 5, clock.after(40)])
     await expect(row).to_contain_text("under 2 km")
     await expect(visitor["#feed"]).to_contain_text(f"{other.handle} moved away")
 

@@ -5,6 +5,8 @@ import random
 import time
 from typing import Any
 
+import h3
+
 _METRES_A_DEGREE = 111_195.0
 _anywhere = random.SystemRandom()
 
@@ -20,6 +22,17 @@ class Place:
         """(lat, lon) in degrees, so far from here."""
         lat = self.lat + north_m / _METRES_A_DEGREE
         return lat, self.lon + east_m / (_METRES_A_DEGREE * math.cos(math.radians(self.lat)))
+
+    def snapped(self, least_m: float, most_m: float) -> tuple[float, float]:
+        """The middle of a res-8 cell whose middle is so far from that of this place's own cell: where others
+        are shown, who stand there, seen from somebody who is shown here.
+        """
+        own = h3.latlng_to_cell(self.lat, self.lon, 8)
+        for cell in h3.grid_disk(own, 4):
+            there: tuple[float, float] = h3.cell_to_latlng(cell)
+            if least_m <= h3.great_circle_distance(h3.cell_to_latlng(own), there, unit="m") <= most_m:
+                return there
+        raise LookupError(f"no cell is {least_m}-{most_m} m from here")
 
     def square(self, half_side_m: float, **properties: Any) -> dict[str, Any]:
         """A GeoJSON Feature: a square around this place."""
