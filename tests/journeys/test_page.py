@@ -84,7 +84,7 @@ async def test_somebody_near_appears_moves_and_goes(town: Town, browser: Chromiu
     await expect(visitor["#feed"]).to_contain_text(f"{other.handle} moved away")
 
     for _ in range(5):
-        await walker.command("pos", [*place.at(9_000), 5, clock.after(120)])
+        await walker.command("pos", [*place.at(5_500), 5, clock.after(120)])
     await expect(row).to_have_count(0)
     await expect(visitor["#feed"]).to_contain_text(f"{other.handle} is no longer near")
 
