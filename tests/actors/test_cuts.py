@@ -13,7 +13,7 @@ from storage.ids import new_id
 
 
 async def test_cut_connections_lose_no_acknowledged_message_and_double_none(small: Any) -> None:
-    """Ten writers who resend under the same cid, while every connection of the shards is cut 30 times."""
+    """Ten writers who resend under the same cid, while 30 of the shards' connections are cut."""
     writers = [await small.person() for _ in range(5)]
     chats = [await small.room(*writers) for _ in range(4)]
     acked: dict[str, dict[str, int]] = {chat: {} for chat in chats}
@@ -35,7 +35,7 @@ async def test_cut_connections_lose_no_acknowledged_message_and_double_none(smal
 
     async def cut() -> None:
         nonlocal cutting, cuts
-        for _ in range(30):
+        while cuts < 30:
             await asyncio.sleep(0.1)
             cuts += await small.pool.fetchval(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
@@ -46,7 +46,6 @@ async def test_cut_connections_lose_no_acknowledged_message_and_double_none(smal
 
     async with asyncio.timeout(60):
         await asyncio.gather(cut(), *[write(chat, writer) for chat in chats for writer in writers[:3]])
-    assert cuts >= 30
     for chat in chats:
         rows = await small.pool.fetch(
             'SELECT "offset", sender_id, cid FROM messages WHERE room_id = $1 ORDER BY "offset"', chat
