@@ -39,7 +39,7 @@ async def test_it_comes_back_by_itself_and_no_acknowledged_message_is_lost(
     assert load.refusals == []
     assert verdict.faults == []
     assert verdict.resumes_recovered == verdict.resumes > 0
-    await load.all_see_all(once=victim == "gateway")
+    await load.all_see_all()
     for _ in range(200):
         after = await asyncio.to_thread(processes, town, victim)
         if len(after) == len(before) and before[0] not in after:

@@ -76,7 +76,7 @@ class Load:
             (self.durable if kind == "durable" else self.memory)[room] = owner
             self.acked[room] = 0
         for index, person in enumerate(crowd):
-            member = await self.town.member(person, ("json", "msgpack")[index % 2], backoff_last_s=2.0)
+            member = await self.town.member(person, ("json", "msgpack")[index % 2], device="phone")
             self.members.append(member)
             for room in self.rooms:
                 await member.follow(room)
@@ -140,9 +140,9 @@ class Load:
         )
         return await self.town.verdict(self.durable)
 
-    async def all_see_all(self, *, once: bool = False, timeout_s: float = 40) -> None:
-        """Everybody sees every other person near, and everybody present; with `once`, by one meta each (a
-        socket that was lost stays for 15 s beside the one that followed it)."""
+    async def all_see_all(self, timeout_s: float = 40) -> None:
+        """Everybody sees every other person near, and each person present exactly once: a device that comes
+        back replaces its lost socket."""
         users = {member.user for member in self.members}
         await until(
             lambda: all(self._near(member) == users - {member.user} for member in self.members),
@@ -150,10 +150,7 @@ class Load:
             f"everybody near: {[len(self._near(member)) for member in self.members]} of {len(users) - 1}",
         )
         await until(
-            lambda: all(
-                set(present := self._present(member)) == users and not (once and len(present) > len(users))
-                for member in self.members
-            ),
+            lambda: all(self._present(member) == sorted(users) for member in self.members),
             timeout_s,
             f"everybody present: {[len(self._present(each)) for each in self.members]} of {len(users)}",
         )
