@@ -4,7 +4,7 @@ While a turn awaits something (a load, a page of the log) messages wait in the m
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -15,7 +15,7 @@ from actors.messages import Failure, Reply, Request
 from actors.protocol import EngineError, ErrorCode
 
 MAILBOX_SOFT = 1_000
-"""More waiting than this is counted."""
+"""More waiting than this shows in `hereabouts status`."""
 
 MAILBOX_HARD = 10_000
 """More waiting than this is refused with 120."""
@@ -82,6 +82,8 @@ class Activation:
     state: Any = None
     busy: bool = True
     mailbox: deque[Waiting] = field(default_factory=deque)
+    turns: deque[tuple[Awaitable[None], Asker]] = field(default_factory=deque)
+    """Turns of the shard's own that wait for the one under way; they go before the mailbox."""
     used_at_ms: int = 0
     crossings: deque[Any] = field(default_factory=deque)
     recording: bool = False

@@ -6,8 +6,7 @@ in the room in the same transaction (CHAT-19).
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 import asyncpg
 import msgspec
@@ -34,8 +33,9 @@ _RETRY_S = 0.2
 class Crossings:
     """The fences that all people of a shard are measured against, and what comes of it."""
 
-    def __init__(self, shard: Hosting) -> None:
+    def __init__(self, shard: Hosting, tell: Callable[[Activation], Awaitable[None]]) -> None:
         self._shard = shard
+        self._tell = tell
         self._book = FenceBook()
 
     async def reload(self) -> None:
@@ -115,18 +115,7 @@ class Crossings:
             else:
                 activation.crossings.popleft()
                 if activation.state.streams:
-                    await self._tail_soon(activation)
-
-    async def _tail_soon(self, activation: Activation) -> None:
-        """Pushes what was stored, as a turn of its own: turns never overlap."""
-        done = asyncio.get_running_loop().create_future()
-
-        def answered(_: Any, __: EngineError | None) -> None:
-            if not done.done():
-                done.set_result(None)
-
-        self._shard.router.call("user", activation.key, wire.Refresh(0, "user", activation.key), answered)
-        await done
+                    self._shard.turn(activation, self._tell(activation))
 
     async def _record_one(self, activation: Activation, row: streams.CrossingRow) -> None:
         epoch = self._shard.router.epoch_of(activation.slot)

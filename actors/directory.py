@@ -78,6 +78,8 @@ class Directory:
         for message in messages:
             if isinstance(message, wire.Hello):
                 self._changes.put_nowait((link, message))
+            elif isinstance(message, wire.ViewQuery):
+                link.send(self.view())
 
     def link_closed(self, link: Link) -> None:
         self._links.discard(link)

@@ -132,8 +132,8 @@ class Refresh(_Message, tag=9):
     key: str
 
 
-class Ping(_Message, tag=10):
-    """Is the link alive. Replied {}."""
+class ViewQuery(_Message, tag=10):
+    """Asks the Directory for its newest view: somebody was heard of who knows a newer one (ACT-3)."""
 
     rid: int
 
@@ -323,7 +323,7 @@ class StatusQuery(_Message, tag=62):
 
 Request = (
     Subscribe | Unsubscribe | Publish | Ephemeral | Position | History | PresenceQuery | NearQuery | Refresh
-    | Ping | RegionEnter | RegionLeave | RegionWatch | RegionCandidates | Crossing | StatusQuery
+    | ViewQuery | RegionEnter | RegionLeave | RegionWatch | RegionCandidates | Crossing | StatusQuery
 )  # fmt: skip
 Pushed = Push | PushEphemeral | PushMap | PushPresence | Unsubscribed
 Message = Request | Reply | Failure | Pushed | Hello | View

@@ -2,9 +2,10 @@
 
 from zlib import crc32
 
-SLOTS = 1024
+from actors import messages as wire
+from actors.protocol import EngineError, ErrorCode
 
-KINDS = ("user", "room", "region", "fence")
+SLOTS = 1024
 
 
 def slot_of(kind: str, key: str) -> int:
@@ -13,3 +14,29 @@ def slot_of(kind: str, key: str) -> int:
     A region's key is its H3 res-5 cell, so one region's people share a shard.
     """
     return crc32(f"{kind}:{key}".encode()) % SLOTS
+
+
+def owner_of(channel: str) -> tuple[str, str]:
+    """The (kind, key) of the virtual actor that owns an internal channel."""
+    if channel.startswith("presence:"):
+        channel = channel.removeprefix("presence:")
+    if channel.startswith("room:"):
+        return "room", channel.removeprefix("room:")
+    _, _, user = channel.partition("@")
+    return "user", user.partition("#")[0]
+
+
+def addressee(message: wire.Request) -> tuple[str, str]:
+    """The (kind, key) that a request is for."""
+    channel = getattr(message, "ch", None)
+    if channel is not None:
+        return owner_of(channel)
+    if isinstance(message, wire.Position | wire.NearQuery | wire.RegionCandidates):
+        return "user", message.user
+    if isinstance(message, wire.RegionEnter | wire.RegionLeave | wire.RegionWatch):
+        return "region", message.region
+    if isinstance(message, wire.Crossing):
+        return "room", message.room
+    if isinstance(message, wire.Refresh):
+        return message.kind, message.key
+    raise EngineError(ErrorCode.INTERNAL, f"{type(message).__name__} has no addressee")

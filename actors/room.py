@@ -54,14 +54,14 @@ class RoomState:
     """Connection → (gateway, user)."""
     watchers: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Connections subscribed to the room's presence."""
-    passive: set[str] = field(default_factory=set)
     presence: PresenceSet = field(default_factory=PresenceSet)
     hearing: Counter[str] = field(default_factory=Counter)
     """Gateways with subscribers, and how many."""
     watching: Counter[str] = field(default_factory=Counter)
-    published: int = 0
     knows_all_cids: bool = False
     """Every cid of the log is in `acks`: a young room, or one in memory."""
+    is_direct: bool = False
+    """Between two people: a block ends what either says, as over HTTP."""
     starting_over: bool = False
     """A commit was refused, and what the log holds is not read yet: nothing can be assigned."""
 
@@ -92,7 +92,7 @@ def step(  # noqa: PLR0911 - one line per kind of message
     user = getattr(message, "user", "")
     if isinstance(message, wire.Unsubscribe):
         return [*_unsubscribe(state, message, now_ms), Answer(asker, {})]
-    if user not in state.members:
+    if user not in state.members or _is_ended(state, user, message):
         return [Refuse(asker, ErrorCode.DENIED, "no such channel, or not yours")]
     if isinstance(message, wire.Publish):
         return _publish(state, message, asker, now_ms)
@@ -111,6 +111,11 @@ def step(  # noqa: PLR0911 - one line per kind of message
         metas = state.presence.metas(state.blocked.get(user, ()))
         return [Answer(asker, {"metas": metas, "count": len(metas)})]
     return [Refuse(asker, ErrorCode.NOT_AVAILABLE, "a room does not do this")]
+
+
+def _is_ended(state: RoomState, user: str, message: wire.Request) -> bool:
+    speaks = isinstance(message, wire.Publish | wire.Ephemeral)
+    return speaks and state.is_direct and user in state.blocked
 
 
 # -- publications ------------------------------------------------------------------------------------
@@ -194,7 +199,6 @@ def committed(state: RoomState, stored: list[tuple[Publication, Draft]]) -> list
 
 def _pushes(state: RoomState, said: Publication) -> list[Effect]:
     """A publication to each gateway with subscribers (FAN-1)."""
-    state.published += 1
     hide = list(state.blocked.get(said.user, ())) or None
     push = wire.Push(state.channel, said.offset, said.wire(), said.user, said.cid, hide)
     return [Send(gateway, push) for gateway in state.hearing]

@@ -59,6 +59,7 @@ class RoomHost:
         else:
             stream = _stream(record)
             state = RoomState(activation.key, True, stream, record.members, record.blocked)
+        state.is_direct = record.is_direct
         room.restore(state, stream)
         return state
 

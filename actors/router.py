@@ -17,7 +17,7 @@ from actors.protocol import EngineError, ErrorCode
 from actors.router_links import Callback, DirectoryLink, Pending, RouterConfig, ShardLink
 from storage.ids import new_id
 
-__all__ = ["Callback", "Router", "RouterConfig", "owner_of"]
+__all__ = ["Callback", "Router", "RouterConfig"]
 
 PENDING_LIMIT = 10_000
 """Requests without an answer per shard; past it callers get 120."""
@@ -47,6 +47,7 @@ class Router:
         self._directory = DirectoryLink(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_rid = 1
+        self._asked_for = 0
         self._viewed = asyncio.Event()
 
     async def start(self) -> None:
@@ -162,6 +163,12 @@ class Router:
             self.announce_moves(self.local[0])
         self._viewed.set()
 
+    def heard_of(self, version: int) -> None:
+        """A peer's frame carries the version of its view: one that is newer is asked for (ACT-3)."""
+        if version > self.view.version and version > self._asked_for:
+            self._asked_for = version
+            self._directory.ask()
+
     def announce_moves(self, shard: int) -> None:
         """Reports the slots of `shard` whose epoch is new to us, once the shard can be reached."""
         known, view = self._known_epochs, self.view
@@ -201,13 +208,3 @@ class Router:
 
 def _ignore(_: Any, __: EngineError | None) -> None:
     pass
-
-
-def owner_of(channel: str) -> tuple[str, str]:
-    """The (kind, key) of the virtual actor that owns an internal channel."""
-    if channel.startswith("presence:"):
-        channel = channel.removeprefix("presence:")
-    if channel.startswith("room:"):
-        return "room", channel.removeprefix("room:")
-    _, _, user = channel.partition("@")
-    return "user", user.partition("#")[0]

@@ -37,6 +37,9 @@ class Routing(Protocol):
     def adopt_view(self, view: wire.View) -> None:
         """Takes a newer view."""
 
+    def heard_of(self, version: int) -> None:
+        """Somebody knows this version."""
+
     def announce_moves(self, shard: int) -> None:
         """The shard answers: reports its slots that are new to us."""
 
@@ -79,6 +82,11 @@ class DirectoryLink:
     def close(self) -> None:
         if self._link is not None:
             self._link.abort()
+
+    def ask(self) -> None:
+        """Asks for the newest view, if the Directory can be reached; a new link brings it anyway."""
+        if self._link is not None:
+            self._link.send(wire.ViewQuery(0))
 
     def link_opened(self, link: Link) -> None:
         pass
@@ -141,8 +149,9 @@ class ShardLink:
     def link_opened(self, link: Link) -> None:
         pass
 
-    def link_received(self, link: Link, view_version: int, messages: list[Message]) -> None:  # noqa: ARG002
+    def link_received(self, link: Link, view_version: int, messages: list[Message]) -> None:
         router, pending = self._router, self.pending
+        router.heard_of(view_version)
         for message in messages:
             kind = type(message)
             if kind is wire.Reply:

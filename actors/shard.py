@@ -16,16 +16,16 @@ from typing import Any
 import asyncpg
 
 from actors import messages as wire
-from actors.activation import Activation, LinkAsker, LocalAsker, Stage, Waiting
+from actors.activation import MAILBOX_SOFT, Activation, LinkAsker, LocalAsker, Stage, Waiting
 from actors.effects import NOBODY, Answer, Asker, Draft, Refuse, Send
 from actors.host import Host
 from actors.link import Link, address_of, listen
 from actors.messages import Message, Request
-from actors.placement import slot_of
+from actors.placement import addressee, slot_of
 from actors.protocol import EngineError, ErrorCode
 from actors.region_host import RegionHost
 from actors.room_host import RoomHost
-from actors.router import Router, RouterConfig, owner_of
+from actors.router import Router, RouterConfig
 from actors.user_host import UserHost
 from storage.positions import open_valkey
 from storage.postgres import UNREACHABLE, open_pool
@@ -127,7 +127,8 @@ class Shard:
         if self._stopping:
             link.abort()
 
-    def link_received(self, link: Link, view_version: int, messages: list[Message]) -> None:  # noqa: ARG002
+    def link_received(self, link: Link, view_version: int, messages: list[Message]) -> None:
+        self.router.heard_of(view_version)
         peer = self._peers.get(link)
         gateway = peer.incarnation if peer is not None else ""
         for message in messages:
@@ -191,6 +192,8 @@ class Shard:
         self._turn(activation, Waiting(message, asker, gateway))
 
     def _turn(self, activation: Activation, waiting: Waiting) -> None:
+        if type(waiting.message) is wire.Subscribe and waiting.gateway not in self.gateways:
+            return  # it waited longer than its gateway lived: nobody would ever unsubscribe it
         activation.used_at_ms = self.now_ms()
         try:
             work = self._hosts[activation.kind].handle(activation, waiting)
@@ -202,18 +205,22 @@ class Shard:
             self.turn(activation, work, waiting.asker)
 
     def turn(self, activation: Activation, work: Awaitable[None], asker: Asker = NOBODY) -> None:
-        """A turn that awaits something: the mailbox holds what comes meanwhile."""
-        activation.busy = True
-        self.spawn(self._finish_turn(activation, work, asker))
+        """A turn that awaits something: the mailbox holds what comes meanwhile. Turns never overlap."""
+        activation.turns.append((work, asker))
+        if not activation.busy:
+            activation.busy = True
+            self.spawn(self._take_turns(activation))
 
-    async def _finish_turn(self, activation: Activation, work: Awaitable[None], asker: Asker) -> None:
-        try:
-            await work
-        except EngineError as error:
-            asker.refuse(error)
-        except Exception:
-            log.exception("a turn of %s:%s failed", activation.kind, activation.key)
-            asker.refuse(EngineError(ErrorCode.INTERNAL, "the engine failed on this", 500))
+    async def _take_turns(self, activation: Activation) -> None:
+        while activation.turns:
+            work, asker = activation.turns.popleft()
+            try:
+                await work
+            except EngineError as error:
+                asker.refuse(error)
+            except Exception:
+                log.exception("a turn of %s:%s failed", activation.kind, activation.key)
+                asker.refuse(EngineError(ErrorCode.INTERNAL, "the engine failed on this", 500))
         activation.busy = False
         self._drain(activation)
 
@@ -230,6 +237,10 @@ class Shard:
             except (asyncpg.PostgresError, *UNREACHABLE) as error:
                 log.warning("can't load a %s yet: %s", activation.kind, type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
+            except Exception:
+                log.exception("%s:%s can't be loaded", activation.kind, activation.key)
+                self.deactivate(activation, EngineError(ErrorCode.INTERNAL, "the engine failed on this", 500))
+                return
         if activation.stage is Stage.GONE:
             return
         if activation.state is None:
@@ -237,9 +248,8 @@ class Shard:
             return
         activation.stage = Stage.ACTIVE
         activation.used_at_ms = self.now_ms()
-        activation.busy = False
         host.activated(activation)
-        self._drain(activation)
+        await self._take_turns(activation)
 
     def deactivate(self, activation: Activation, error: EngineError | None = None) -> None:
         """Forgets an activation; whoever waits for it is refused."""
@@ -358,43 +368,7 @@ class Shard:
             "committed": committed,
             "activations": kinds,
             "gateways": len(self.gateways),
+            "mailboxes_above_soft_limit": sum(
+                len(activation.mailbox) > MAILBOX_SOFT for activation in self.activations.values()
+            ),
         }
-
-
-def addressee(message: Request) -> tuple[str, str]:
-    """The (kind, key) that a request is for."""
-    channel = getattr(message, "ch", None)
-    if channel is not None:
-        return owner_of(channel)
-    if isinstance(message, wire.Position | wire.NearQuery | wire.RegionCandidates):
-        return "user", message.user
-    if isinstance(message, wire.RegionEnter | wire.RegionLeave | wire.RegionWatch):
-        return "region", message.region
-    if isinstance(message, wire.Crossing):
-        return "room", message.room
-    if isinstance(message, wire.Refresh):
-        return message.kind, message.key
-    raise EngineError(ErrorCode.INTERNAL, f"{type(message).__name__} has no addressee")
-
-
-class ShardActor:
-    """The Ray actor around a Shard. Ray restarts it under a new incarnation; the Directory fences the old."""
-
-    def __init__(self, config: ShardConfig) -> None:
-        self._shard = Shard(config)
-        self._started = asyncio.get_running_loop().create_task(self._start())
-
-    async def _start(self) -> None:
-        while True:
-            try:
-                await self._shard.start()
-            except (asyncpg.PostgresError, *UNREACHABLE) as error:
-                log.warning("the shard can't start yet, trying again: %s", error)
-                await asyncio.sleep(_RETRY_S)
-            else:
-                return
-
-    async def ready(self) -> dict[str, Any]:
-        """Back when the shard serves."""
-        await asyncio.shield(self._started)
-        return {"pid": os.getpid()}

@@ -29,6 +29,7 @@ from storage.positions import Place
 
 log = logging.getLogger("hereabouts.user")
 
+REGION_PATIENCE_S = 2.0
 _RETRY_S = 0.2
 _RESTORED_AT_ONCE = 200
 
@@ -38,7 +39,7 @@ class UserHost:
 
     def __init__(self, shard: Hosting) -> None:
         self._shard = shard
-        self.crossings = Crossings(shard)
+        self.crossings = Crossings(shard, self._tail)
         self._moved: list[tuple[Activation, Fix, bool]] = []
         self._unsaved: dict[tuple[int, str], Place] = {}
         self._saving = False
@@ -178,8 +179,11 @@ class UserHost:
     async def _rows(self, watch: wire.RegionWatch | None) -> list[wire.CandidateRow]:
         if watch is None:
             return []
-        async with asyncio.timeout(2):
-            rows = await self._shard.router.request("region", watch.region, watch)
+        try:
+            async with asyncio.timeout(REGION_PATIENCE_S):
+                rows = await self._shard.router.request("region", watch.region, watch)
+        except TimeoutError:
+            raise EngineError(ErrorCode.INTERNAL, "the region does not answer", 500) from None
         return msgspec.convert(rows, list[wire.CandidateRow])
 
     async def _look(self, activation: Activation, message: wire.NearQuery, asker: Asker) -> None:

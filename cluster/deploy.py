@@ -13,7 +13,8 @@ import ray
 from ray import serve
 
 from actors.directory import DirectoryActor, DirectoryConfig
-from actors.shard import ShardActor, ShardConfig
+from actors.shard import ShardConfig
+from actors.shard_actor import ShardActor
 from cluster.ray_head import NAMESPACE
 from serve_app.app import ApiConfig, build_api
 from serve_app.gateway import GatewayConfig, build_gateway

@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 from actors import messages as wire
+from actors.placement import owner_of
 from actors.protocol import EngineError
-from actors.router import Router, owner_of
+from actors.router import Router
 from serve_app.channel import Channel, NearChannel, StreamChannel
 from serve_app.connection import Connection
 from serve_app.presence import PresenceChannel

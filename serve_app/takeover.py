@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from actors import messages as wire
-from actors.placement import slot_of
+from actors.placement import owner_of, slot_of
 from actors.protocol import EngineError, ErrorCode
-from actors.router import owner_of
 from serve_app.channel import NearChannel, StreamChannel
 from serve_app.presence import PresenceChannel
 

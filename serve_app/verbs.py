@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from actors import messages as wire
+from actors.placement import owner_of
 from actors.protocol import RECOVERY_LIMIT, EngineError, ErrorCode
 from actors.room import BODY_LIMIT_BYTES
-from actors.router import owner_of
 from serve_app import commands, entry, subscribing
 from serve_app.frames import Envelope, MalformedError
 from serve_app.names import MODES, internal_name

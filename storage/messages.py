@@ -42,6 +42,7 @@ class RoomRecord:
     """What an activation starts from. `blocked` maps a member to those members a block stands with."""
 
     durable: bool
+    is_direct: bool
     epoch: str
     last_offset: int
     members: dict[str, str]
@@ -136,7 +137,7 @@ async def load_room(connection: asyncpg.Connection, room: str, newest: int) -> R
     """All that a room's activation needs; None where there is no such room."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         found = await connection.fetchrow(
-            "SELECT durability, epoch, last_offset FROM rooms WHERE id = $1", room
+            "SELECT durability, kind, epoch, last_offset FROM rooms WHERE id = $1", room
         )
         if found is None:
             return None
@@ -147,6 +148,7 @@ async def load_room(connection: asyncpg.Connection, room: str, newest: int) -> R
             rows = await page(connection, room, after=0, before=top + 1, limit=newest, newest_first=True)
         return RoomRecord(
             found["durability"] == "durable",
+            found["kind"] == "direct",
             found["epoch"],
             found["last_offset"],
             members,

@@ -64,7 +64,7 @@ class SmallEngine:
         return await self.ask(wire.Publish(0, f"room:{room}", user, "c", d, cid, ack))
 
     async def ask(self, message: Any) -> Any:
-        from actors.shard import addressee  # noqa: PLC0415
+        from actors.placement import addressee  # noqa: PLC0415
 
         return await self.router.request(*addressee(message), message)
 

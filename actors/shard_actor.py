@@ -1,0 +1,38 @@
+"""The Ray actor around a shard."""
+
+import asyncio
+import logging
+import os
+from typing import Any
+
+import asyncpg
+
+from actors.shard import Shard, ShardConfig
+from storage.postgres import UNREACHABLE
+
+log = logging.getLogger("hereabouts.shard")
+
+_RETRY_S = 0.2
+
+
+class ShardActor:
+    """The Ray actor around a Shard. Ray restarts it under a new incarnation; the Directory fences the old."""
+
+    def __init__(self, config: ShardConfig) -> None:
+        self._shard = Shard(config)
+        self._started = asyncio.get_running_loop().create_task(self._start())
+
+    async def _start(self) -> None:
+        while True:
+            try:
+                await self._shard.start()
+            except (asyncpg.PostgresError, *UNREACHABLE) as error:
+                log.warning("the shard can't start yet, trying again: %s", error)
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
+
+    async def ready(self) -> dict[str, Any]:
+        """Back when the shard serves."""
+        await asyncio.shield(self._started)
+        return {"pid": os.getpid()}
