@@ -5,6 +5,7 @@ anything else is computed from it, and `view` is the one function that decides w
 """
 
 import enum
+import functools
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -91,6 +92,7 @@ def strangers_resolution(precision: Precision) -> int | None:
     return min(_RESOLUTION[precision], RES_STRANGERS_FINEST)
 
 
+@functools.lru_cache(maxsize=65_536)
 def coarse(cell: Cell) -> Coarse:
     """Return a cell with its centre."""
     centre = centre_of(cell)

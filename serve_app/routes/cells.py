@@ -2,11 +2,11 @@
 
 from typing import Annotated, Literal
 
-import h3
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import ConfigDict
 
-from geo.cells import cell_of
+from geo.cells import Cell, boundary_of, cell_of, centre_of, is_cell, resolution_of
+from geo.coordinates import LatLng
 from geo.privacy import RES_STRANGERS_FINEST
 from serve_app.errors import not_found
 from serve_app.gate import anybody
@@ -65,17 +65,20 @@ async def get_cell(
     response: Response,
 ) -> CellShown:
     """It never changes: keep it. 404 for what is no cell."""
-    if not (len(cell) == 15 and cell.isascii() and cell == cell.lower() and h3.is_valid_cell(cell)):
+    if not (len(cell) == 15 and cell.isascii() and cell == cell.lower() and is_cell(cell)):
         raise not_found()
     response.headers["Cache-Control"] = KEEP
-    return _shown(cell)
+    return _shown(Cell(cell))
 
 
-def _shown(cell: str) -> CellShown:
-    ring = [[round(lon, 7), round(lat, 7)] for lat, lon in h3.cell_to_boundary(cell)]
-    lat, lon = h3.cell_to_latlng(cell)
+def _shown(cell: Cell) -> CellShown:
+    ring = [_position(corner) for corner in boundary_of(cell)]
     return CellShown(
         id=cell,
         geometry=Outline(coordinates=[[*ring, ring[0]]]),
-        properties=CellProperties(resolution=h3.get_resolution(cell), centre=[round(lon, 7), round(lat, 7)]),
+        properties=CellProperties(resolution=resolution_of(cell), centre=_position(centre_of(cell))),
     )
+
+
+def _position(at: LatLng) -> Position:
+    return [round(at.lon, 7), round(at.lat, 7)]

@@ -100,3 +100,17 @@ def test_an_ack_that_is_not_named_is_the_best_that_the_room_has() -> None:
     assert draft.ack == "durable"
     (answer,) = say(state_of("a", durable=False), "a", "1", ack="")
     assert isinstance(answer, Answer)
+
+
+def test_a_block_ends_what_either_says_in_a_direct_room_and_not_what_they_read() -> None:
+    state = state_of("ann", "bob", blocked={"ann": frozenset({"bob"}), "bob": frozenset({"ann"})})
+    for message in (
+        wire.Publish(0, "room:r", "bob", "c", b'{"text":"x"}', "", "durable"),
+        wire.Ephemeral(0, "room:r", "bob", "c", b"{}"),
+    ):
+        state.is_direct = False
+        assert not any(isinstance(effect, Refuse) for effect in room.step(state, message, NOBODY, "g", 0))
+        state.is_direct = True
+        assert [effect.code for effect in room.step(state, message, NOBODY, "g", 0)] == [ErrorCode.DENIED]
+    history = wire.History(0, "room:r", "bob", 10)
+    assert not any(isinstance(effect, Refuse) for effect in room.step(state, history, NOBODY, "g", 0))
