@@ -18,8 +18,11 @@ Settings are HEREABOUTS_… variables or lines of hereabouts.toml; `hereabouts c
 """
 
 
+OVERRIDES = ("port", "data", "bind", "shards", "gateways")
+
+
 def _load(arguments: argparse.Namespace) -> Loaded:
-    return load({name: getattr(arguments, name, None) for name in ("port", "data", "bind")})
+    return load({name: getattr(arguments, name, None) for name in OVERRIDES})
 
 
 def _up(arguments: argparse.Namespace) -> int:
@@ -142,6 +145,8 @@ def _parser(replay_arguments: bool) -> argparse.ArgumentParser:
         description="Start an engine: Postgres, Valkey, Ray and the apps on it. Progress goes to stderr, "
         "one line `ready URL` to stdout. Ctrl-C or `hereabouts down` stops it.",
     )
+    up.add_argument("--shards", type=_positive, metavar="N", help="shard actors (default: 2)")
+    up.add_argument("--gateways", type=_positive, metavar="N", help="gateways (default: 1)")
     up.add_argument("--detach", action="store_true", help="return when it is ready, and leave it running")
     up.set_defaults(run=_up)
 

@@ -17,7 +17,7 @@ from actors.shard import ShardConfig
 from actors.shard_actor import ShardActor
 from cluster.ray_head import NAMESPACE
 from serve_app.app import ApiConfig, build_api
-from serve_app.gateway import GatewayConfig, build_gateway
+from serve_app.gateway import GatewayActor, GatewayConfig, build_gateway
 
 # Detached: they outlive this process. No retries of calls: idempotency is ours (architecture.md, §8).
 ACTOR_OPTIONS = {
@@ -53,13 +53,23 @@ def start_applications(plan: dict[str, Any]) -> None:
     serve.start(
         http_options=plan["http"], proxy_location="HeadOnly", logging_config={"enable_access_log": False}
     )
-    applications = []
-    if plan["gateway"] is not None:
-        gateway = build_gateway(GatewayConfig(**_tuples(plan["gateway"])))
-        applications.append(serve.RunTarget(gateway, name="hereabouts-gateway", route_prefix="/rt"))
+    common = _tuples(plan["gateway"])
+    gateway_class = titled("hereabouts-gateway", GatewayActor)
+    others = [
+        gateway_class.options(name=f"gateway-{number}", **ACTOR_OPTIONS).remote(
+            GatewayConfig(**common, number=number)
+        )
+        for number in range(1, plan["gateways"])
+    ]
+    gateway = build_gateway(GatewayConfig(**common))
     api = build_api(ApiConfig(**_tuples(plan["api"])))
-    applications.append(serve.RunTarget(api, name="hereabouts-api", route_prefix="/"))
-    serve.run_many(applications)
+    serve.run_many(
+        [
+            serve.RunTarget(gateway, name="hereabouts-gateway", route_prefix="/rt"),
+            serve.RunTarget(api, name="hereabouts-api", route_prefix="/"),
+        ]
+    )
+    ray.get([actor.ready.remote() for actor in others])
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

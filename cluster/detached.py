@@ -21,7 +21,8 @@ def up_detached(settings: Settings) -> str:
     place = layout.layout_of(settings.data)
     layout.prepare(place)
     log = place.logs / "supervisor.log"
-    options = [f"--data={settings.data}", f"--port={settings.port}", f"--bind={settings.bind}"]
+    given = ("data", "port", "bind", "shards", "gateways")
+    options = [f"--{name}={getattr(settings, name)}" for name in given]
     with log.open("wb") as errors, log.open("rb") as progress:
         child = subprocess.Popen(
             [sys.executable, "-m", "cluster.cli", "up", *options],

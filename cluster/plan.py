@@ -31,6 +31,7 @@ def deployment_plan(
             }
             for shard in range(settings.shards)
         ],
+        "gateways": settings.gateways,
         "gateway": {
             "run_dir": run_dir,
             "host": settings.bind,

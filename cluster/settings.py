@@ -145,7 +145,7 @@ class Settings:
     shards: int = _setting(
         2, "How many shard actors host the virtual actors; about one a core.", _whole(1, 256)
     )
-    gateways: int = _setting(1, "How many gateway replicas hold the WebSockets.", _whole(1, 256))
+    gateways: int = _setting(1, "How many gateways hold the WebSockets.", _whole(1, 256))
     access_token_s: float = _setting(600.0, "How long an access token is valid.", _seconds(1, 86_400))
     idle_deactivate_s: float = _setting(
         900.0, "How long a virtual actor stays in memory after its last message.", _seconds(0.1, 86_400)

@@ -93,6 +93,8 @@ def render(status: dict[str, Any]) -> str:
         lines.append(directory["error"])
     for number, shard in directory.get("shards", {}).items():
         lines.append(f"shard {number}: " + ", ".join(f"{name} {value}" for name, value in shard.items()))
+    for name, url in sorted(directory.get("gateways", {}).items()):
+        lines.append(f"gateway {name}: {url}")
     lines += ["", f"{'pid':>8} {'MiB':>8} {'CPU %':>6}  title"]
     for row in status["processes"]:
         memory = "?" if row["pss_mib"] is None else f"{row['pss_mib']:.1f}"

@@ -1,16 +1,19 @@
-"""The gateway: a Serve deployment whose replicas own their own WebSocket listener (decision D4).
+"""The gateway: a process with a WebSocket listener of its own (decision D4).
 
 Clients come to `ws://host:port/rt` (picows) or, where one port must do, to `/rt` on Serve's port. Both end
-in the same session, hub and router. Only `build_gateway` imports Ray.
+in the same session, hub and router. The first gateway is a Serve replica, which is what Serve's port leads
+to; the others are plain Ray actors (docs/decisions/0120). Only `build_gateway` imports Ray.
 """
 
 import asyncio
 import gc
 import logging
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 from fastapi import FastAPI, WebSocket
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -22,7 +25,7 @@ from serve_app.roster import Roster
 from serve_app.session import Surroundings
 from serve_app.transports import asgi, picows
 from storage.ids import new_id
-from storage.postgres import open_pool
+from storage.postgres import UNREACHABLE, open_pool
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("hereabouts.gateway")
 
 DRAIN_LIMIT_S = 10.0
+HEALTH_CHECK_S = 1.0
+_RETRY_S = 0.2
 GC_THRESHOLD = 50_000
 """Sockets live long: looking through all of them for cycles every 700 allocations would cost more than it
 finds."""
@@ -37,7 +42,9 @@ finds."""
 
 @dataclass(frozen=True)
 class GatewayConfig:
-    """What a gateway needs. `host` and `port` are its own listener's; replicas on a node share them."""
+    """What a gateway needs. `host` and `port` are its own listener's; the gateways of a node share them.
+    `number` tells these apart.
+    """
 
     run_dir: str
     host: str
@@ -46,6 +53,7 @@ class GatewayConfig:
     allowed_origins: tuple[str, ...]
     node: str
     rate_limits: bool = True
+    number: int = 0
 
 
 class GatewayService:
@@ -73,7 +81,7 @@ class GatewayService:
         self._pool = await open_pool(
             config.database_url, application_name="hereabouts-gateway", max_connections=2
         )
-        name = f"{config.node}-{new_id()[-6:]}"
+        name = f"{config.node}-{config.number}-{new_id()[-6:]}"
         self.router = Router(RouterConfig(config.run_dir, "gateway", name, self.url))
         self.hub = Hub(self.router)
         self.router.on_push = self.hub.pushed
@@ -109,6 +117,42 @@ class GatewayService:
         await self._pool.close()
 
 
+class GatewayActor:
+    """The Ray actor around a gateway that is no Serve replica. A failed one ends, and Ray starts it anew."""
+
+    def __init__(self, config: GatewayConfig) -> None:
+        _spare_the_collector()
+        self._service = GatewayService(config)
+        self._started = asyncio.get_running_loop().create_task(self._start())
+        self._watch = asyncio.get_running_loop().create_task(self._check())
+
+    async def _start(self) -> None:
+        while True:
+            try:
+                await self._service.start()
+            except (asyncpg.PostgresError, *UNREACHABLE) as error:
+                log.warning("the gateway can't start yet, trying again: %s", error)
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
+
+    async def _check(self) -> None:
+        """What Serve does for its replicas."""
+        await asyncio.shield(self._started)
+        while True:
+            await asyncio.sleep(HEALTH_CHECK_S)
+            try:
+                self._service.check_health()
+            except RuntimeError:
+                log.exception("this gateway ends, to be started anew")
+                os._exit(1)
+
+    async def ready(self) -> dict[str, Any]:
+        """Back when the gateway listens."""
+        await asyncio.shield(self._started)
+        return {"pid": os.getpid()}
+
+
 def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
@@ -140,7 +184,7 @@ def build_gateway(config: GatewayConfig) -> "Application":
         name="Gateway",
         max_ongoing_requests=100_000,
         ray_actor_options={"num_cpus": 0},
-        health_check_period_s=1.0,  # how soon a killed one is missed
+        health_check_period_s=HEALTH_CHECK_S,  # how soon a killed one is missed
         health_check_timeout_s=5.0,
         graceful_shutdown_wait_loop_s=0.1,
         graceful_shutdown_timeout_s=DRAIN_LIMIT_S + 5,
