@@ -12,6 +12,7 @@ from typing import Any
 from actors.effects import Asker
 from actors.link import Link
 from actors.messages import Failure, Reply, Request
+from actors.metrics import count
 from actors.protocol import EngineError, ErrorCode
 
 MAILBOX_SOFT = 1_000
@@ -43,6 +44,7 @@ class LinkAsker(Asker):
             self._link.send(Reply(self._rid, ok))
 
     def refuse(self, error: EngineError) -> None:
+        count("refusals", code=str(int(error.code)))
         if self._rid:
             self._link.send(Failure(self._rid, int(error.code), error.message, error.retry_ms))
 
@@ -92,6 +94,7 @@ class Activation:
     def wait(self, waiting: Waiting) -> None:
         """Puts a message at the end of the mailbox, or refuses it when that is full."""
         if len(self.mailbox) >= MAILBOX_HARD:
+            count("drops", reason="mailbox full")
             waiting.asker.refuse(EngineError(ErrorCode.OVERLOADED, "this mailbox is full", 500))
             return
         self.mailbox.append(waiting)

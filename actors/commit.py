@@ -16,6 +16,7 @@ import msgspec
 from actors import messages as wire
 from actors import room as rooms
 from actors.effects import NOBODY, Asker, Draft, Effect
+from actors.metrics import counter
 from actors.placement import slot_of
 from actors.protocol import EngineError, ErrorCode
 from actors.room import Ack, RoomState
@@ -32,6 +33,7 @@ QUEUE_LIMIT = 10_000
 
 BATCH_LIMIT = 2_000
 _RETRY_S = 0.1
+_commits, _committed = counter("commits"), counter("committed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +114,12 @@ class Committer:
             self._give_up(items, ErrorCode.MOVED, "another shard has this room now")
             return
         self.commits += 1
+        _commits.n += 1
         for room, stored in batch.stored.items():
             state = self._room(room)
             if state is not None:
                 self.committed += len(stored)
+                _committed.n += len(stored)
                 self._run(rooms.committed(state, stored))
         for crossing, row in batch.crossings:
             state = self._room(row.room)

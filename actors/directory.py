@@ -16,6 +16,8 @@ import asyncpg
 from actors import messages as wire
 from actors.link import Link, address_of, listen
 from actors.messages import Message
+from actors.metrics import gauge
+from actors.metrics_export import Exporter
 from storage import slots
 from storage.postgres import UNREACHABLE
 
@@ -151,6 +153,7 @@ class DirectoryActor:
     def __init__(self, config: DirectoryConfig) -> None:
         self._directory = Directory(config)
         self._started = asyncio.get_running_loop().create_task(self._start())
+        self._exporting = asyncio.get_running_loop().create_task(Exporter("directory", "0").run())
 
     async def _start(self) -> None:
         while True:
@@ -160,6 +163,7 @@ class DirectoryActor:
                 log.warning("the Directory can't start yet, trying again: %s", error)
                 await asyncio.sleep(_RETRY_S)
             else:
+                gauge("view_version", lambda: self._directory.view().version)
                 return
 
     async def ready(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Protocol, cast
 import msgspec
 
 from actors.messages import Message
+from actors.metrics import count
 
 log = logging.getLogger("hereabouts.link")
 
@@ -68,6 +69,7 @@ class Link(asyncio.Protocol):
         queue.append(message)
         if self._scheduled or self._paused:
             if len(queue) > QUEUE_LIMIT:
+                count("drops", len(queue), reason="link not read")
                 self.abort()
             return
         self._scheduled = True

@@ -106,6 +106,7 @@ class Registry:
         self._counters: dict[tuple[str, Labels], Counter] = {}
         self._histograms: dict[tuple[str, Labels], Histogram] = {}
         self._gauges: dict[tuple[str, Labels], Callable[[], float]] = {}
+        self._totals: dict[tuple[str, Labels], Callable[[], float]] = {}
         self._families: dict[str, tuple[str, Callable[[], dict[str, float]]]] = {}
 
     def counter(self, name: str, **labels: str) -> Counter:
@@ -119,6 +120,10 @@ class Registry:
     def count(self, name: str, n: int = 1, **labels: str) -> None:
         """Adds to a counter; about a microsecond."""
         self.counter(name, **labels).n += n
+
+    def total(self, name: str, read: Callable[[], float], **labels: str) -> None:
+        """A counter that somebody keeps for himself: `read` is asked at each export."""
+        self._totals[_key("counter", name, labels)] = read
 
     def histogram(self, name: str, **labels: str) -> Histogram:
         """The histogram of these labels."""
@@ -140,6 +145,7 @@ class Registry:
     def rows(self) -> list[Row]:
         """Everything, now."""
         rows = [Row(name, "counter", labels, each.n) for (name, labels), each in self._counters.items()]
+        rows += [Row(name, "counter", labels, read()) for (name, labels), read in self._totals.items()]
         rows += [Row(name, "gauge", labels, read()) for (name, labels), read in self._gauges.items()]
         for name, (label, read) in self._families.items():
             rows += [Row(name, "gauge", ((label, value),), number) for value, number in read().items()]
@@ -163,4 +169,5 @@ def _key(kind: str, name: str, labels: dict[str, str]) -> tuple[str, Labels]:
 HERE = Registry()
 """The process's own."""
 
-counter, count, histogram, gauge, gauges = HERE.counter, HERE.count, HERE.histogram, HERE.gauge, HERE.gauges
+counter, count, total, histogram = HERE.counter, HERE.count, HERE.total, HERE.histogram
+gauge, gauges = HERE.gauge, HERE.gauges

@@ -12,6 +12,7 @@ from typing import Any
 
 from actors import messages as wire
 from actors.messages import Request
+from actors.metrics import count
 from actors.placement import SLOTS, slot_of
 from actors.protocol import EngineError, ErrorCode
 from actors.router_links import Callback, DirectoryLink, Pending, RouterConfig, ShardLink
@@ -156,6 +157,7 @@ class Router:
         if view.version <= self.view.version:
             return
         self.view = view
+        count("view_changes")
         for shard in view.addresses:
             self.shard_link(shard).view_changed()
         self.on_view(view)

@@ -21,6 +21,7 @@ from actors.effects import NOBODY, Answer, Asker, Draft, Refuse, Send
 from actors.host import Host
 from actors.link import Link, address_of, listen
 from actors.messages import Message, Request
+from actors.metrics import counter, histogram
 from actors.placement import addressee, slot_of
 from actors.protocol import EngineError, ErrorCode
 from actors.region_host import RegionHost
@@ -37,6 +38,8 @@ TICK_S = 0.1
 """Positions and regions are worked through this often while there is something to do (GEO-4)."""
 
 _RETRY_S = 0.2
+_pushes = counter("pushes")
+_ticks = histogram("shard_tick_s")
 
 
 @dataclass(frozen=True)
@@ -267,6 +270,7 @@ class Shard:
                 link = self.gateways.get(effect.gateway)
                 if link is not None:
                     link.send(effect.message)
+                    _pushes.n += 1
             elif kind is Answer:
                 effect.asker.answer(effect.ok)
             elif kind is Refuse:
@@ -334,12 +338,14 @@ class Shard:
 
     def _tick(self) -> None:
         self._tick_scheduled = False
+        started_s = time.perf_counter()
         now_ms = self.now_ms()
         for host in self._hosts.values():
             try:
                 host.tick(now_ms)
             except Exception:
                 log.exception("a tick failed")
+        _ticks.observe(time.perf_counter() - started_s)
 
     async def _sweep(self) -> None:
         idle_ms = self.config.idle_deactivate_s * 1000

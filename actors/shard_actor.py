@@ -7,7 +7,9 @@ from typing import Any
 
 import asyncpg
 
+from actors.metrics_export import Exporter
 from actors.shard import Shard, ShardConfig
+from actors.shard_metrics import measure
 from storage.postgres import UNREACHABLE
 
 log = logging.getLogger("hereabouts.shard")
@@ -20,7 +22,10 @@ class ShardActor:
 
     def __init__(self, config: ShardConfig) -> None:
         self._shard = Shard(config)
+        measure(self._shard)
         self._started = asyncio.get_running_loop().create_task(self._start())
+        exporter = Exporter("shard", str(config.shard))
+        self._exporting = asyncio.get_running_loop().create_task(exporter.run())
 
     async def _start(self) -> None:
         while True:

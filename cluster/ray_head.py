@@ -29,7 +29,7 @@ QUIET = {
     "RAY_io_context_event_loop_lag_collection_interval_ms": "60000",
     "RAY_io_context_monitor_probe_interval_ms": "10000",
     "RAY_memory_monitor_refresh_ms": "2000",
-    "RAY_metrics_report_interval_ms": "30000",
+    "RAY_metrics_report_interval_ms": "10000",
     "RAY_task_events_report_interval_ms": "10000",
     "RAY_object_manager_timer_freq_ms": "2000",
     "RAY_kill_idle_workers_interval_ms": "2000",

@@ -10,9 +10,12 @@ from typing import Any
 import msgspec
 
 from actors import messages as wire
+from actors.metrics import counter
 from serve_app.connection import Connection
 from serve_app.frames import HEADROOM, JSON, PACKED, Codec
 
+_frames, _deliveries = counter("frames"), counter("deliveries")
+_ephemerals_dropped = counter("drops", reason="ephemeral to a slow reader")
 _to_json = msgspec.json.Encoder().encode
 _rows_of = msgspec.json.Decoder(list[list[Any]]).decode
 
@@ -100,6 +103,8 @@ class Channel:
         frames = self.frames
         if not frames:
             return
+        _frames.n += len(frames)
+        _deliveries.n += len(frames) * (len(self.plain) + len(self.packed))
         apart = self._apart()
         if self.plain:
             self._share(JSON, self.plain, frames, apart, woken)
@@ -124,6 +129,7 @@ class Channel:
             for index, frame in variants.items():
                 own[index] = connection.codec.from_json(frame) if frame else b""
         if drops:
+            _ephemerals_dropped.n += len(self.droppable)
             for index in self.droppable:
                 own[index] = b""
         own = own[self.cuts.get(connection, 0) :]

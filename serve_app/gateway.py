@@ -17,6 +17,8 @@ import asyncpg
 from fastapi import FastAPI, WebSocket
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from actors import metrics
+from actors.metrics_export import Exporter
 from actors.router import Router, RouterConfig
 from identity.keys import ReloadingVerifier
 from serve_app.hub import Hub
@@ -93,6 +95,8 @@ class GatewayService:
             config.host, config.port, allowed_origins=config.allowed_origins, open_session=self.roster.open
         )
         self._beat = asyncio.get_running_loop().create_task(self.roster.beat())
+        metrics.gauge("sockets", lambda: len(self.roster.sessions))
+        metrics.gauge("view_version", lambda: self.router.view.version)
         log.info("listening on %s, loop %s", self.url, type(asyncio.get_running_loop()).__module__)
 
     async def serve(self, websocket: WebSocket) -> None:
@@ -100,6 +104,10 @@ class GatewayService:
         await asgi.serve(
             websocket, allowed_origins=self.config.allowed_origins, open_session=self.roster.open
         )
+
+    async def export_metrics(self) -> None:
+        """Runs for ever; only inside a process of Ray's."""
+        await Exporter("gateway", f"{self.config.node}-{self.config.number}").run()
 
     def check_health(self) -> None:
         """Raises RuntimeError if this gateway can't do its work."""
@@ -125,6 +133,7 @@ class GatewayActor:
         self._service = GatewayService(config)
         self._started = asyncio.get_running_loop().create_task(self._start())
         self._watch = asyncio.get_running_loop().create_task(self._check())
+        self._exporting = asyncio.get_running_loop().create_task(self._service.export_metrics())
 
     async def _start(self) -> None:
         while True:
@@ -195,6 +204,7 @@ def build_gateway(config: GatewayConfig) -> "Application":
             _spare_the_collector()
             self._service = GatewayService(config)
             self._started = asyncio.get_running_loop().create_task(self._service.start())
+            self._exporting = asyncio.get_running_loop().create_task(self._service.export_metrics())
 
         async def check_health(self) -> None:
             await asyncio.shield(self._started)

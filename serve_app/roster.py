@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 
+from actors.metrics import count
 from actors.protocol import CloseCode
 from serve_app.connection import Transport
 from serve_app.frames import Codec
@@ -30,6 +31,7 @@ class Roster:
         """The session of a new socket."""
         session = Session(self._around, transport, codec, self.sessions.discard)
         self.sessions.add(session)
+        count("sockets_opened")
         if self.is_draining:
             self._send_away(session)
         return session

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from actors import messages as wire
+from actors.metrics import count
 from actors.protocol import CloseCode, EngineError, ErrorCode
 from actors.router import Router
 from identity.tokens import Claims
@@ -206,6 +207,7 @@ class Session:
         """The reader is too far behind: what waits for it is not sent (FAN-4)."""
         if self.stage is not Stage.CLOSED:
             connection = self.connection
+            count("drops", reason="slow reader")
             connection.discard()
             connection.write = connection.transport.send
             self.close(CloseCode.SLOW, "too slow")
@@ -228,6 +230,7 @@ class Session:
         if self.stage is Stage.CLOSED:
             return
         self.stage = Stage.CLOSED
+        count("sockets_closed", code=str(int(code)))
         connection = self.connection
         bye = {"code": int(code), "reason": reason, "retry_ms": retry_ms}
         connection.corked = False

@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from actors import messages as wire
+from actors.metrics import count
 from actors.protocol import RECOVERY_LIMIT, EngineError, ErrorCode
 from serve_app import commands
 from serve_app.frames import Envelope
@@ -78,6 +79,8 @@ def _subscribed(
     if error is None:
         channel = session.around.hub.channel(name)
         assert channel is not None
+        if reply.get("was_recovering"):
+            count("resumes", recovered="yes" if reply["recovered"] else "no")
         done({"n": channel.n, **reply, "ch": ch}, None)
     else:
         done(None, error)

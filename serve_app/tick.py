@@ -5,11 +5,15 @@ import logging
 import time
 from collections.abc import Callable
 
+from actors.metrics import counter, histogram
 from serve_app.channel import Channel
 from serve_app.connection import Connection
 from serve_app.frames import MESSAGE_LIMIT_BYTES
 
 log = logging.getLogger("hereabouts.tick")
+
+_sends = counter("sends")
+_ticks = histogram("gateway_tick_s")
 
 TICK_S = 0.004
 """The longest that a push waits for others. An idle gateway does not wait at all."""
@@ -86,4 +90,6 @@ class Tick:
                 log.exception("a socket can't be written")
                 connection.transport.abort()
         ended_s = self.clock()
+        _sends.n += len(woken)
+        _ticks.observe(ended_s - started_s)
         self._rests_until_s = ended_s + min(self._tick_s, REST_FACTOR * (ended_s - started_s))

@@ -51,6 +51,13 @@ def test_gauges_are_read_at_each_export() -> None:
     }
 
 
+def test_a_total_that_somebody_keeps_is_read_at_each_export() -> None:
+    registry, kept = Registry(), [3]
+    registry.total("messages", lambda: kept[0])
+    kept[0] = 8
+    assert registry.rows() == [Row("messages", "counter", (), 8)]
+
+
 class Told:
     def __init__(self) -> None:
         self.values: list[tuple[float, dict[str, str]]] = []

@@ -1,0 +1,44 @@
+"""What a shard counts about itself, read at each export."""
+
+from typing import Protocol
+
+from actors import metrics
+from actors.activation import MAILBOX_SOFT, Activation
+from actors.router import Router
+
+
+class Measured(Protocol):
+    """A shard, as far as it is measured."""
+
+    received: int
+
+    @property
+    def activations(self) -> dict[tuple[str, str], Activation]:
+        """All that is live here."""
+
+    @property
+    def router(self) -> Router:
+        """The way to others."""
+
+
+KINDS = ("room", "user", "region")
+
+
+def measure(shard: Measured) -> None:
+    """Registers the shard's numbers with the process's registry."""
+
+    def depths() -> list[int]:
+        return [len(each.mailbox) for each in shard.activations.values()]
+
+    def by_kind() -> dict[str, float]:
+        counts = dict.fromkeys(KINDS, 0.0)
+        for kind, _ in shard.activations:
+            counts[kind] = counts.get(kind, 0) + 1
+        return counts
+
+    metrics.total("messages", lambda: shard.received)
+    metrics.gauges("activations", "kind", by_kind)
+    metrics.gauge("mailbox_depth", lambda: sum(depths()))
+    metrics.gauge("mailbox_deepest", lambda: max(depths(), default=0))
+    metrics.gauge("mailboxes_above_soft_limit", lambda: sum(depth > MAILBOX_SOFT for depth in depths()))
+    metrics.gauge("view_version", lambda: shard.router.view.version)
