@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 from cluster.errors import OperatorError
 from cluster.settings import Loaded, describe, inherited_environment, load
@@ -112,6 +113,19 @@ def _replay(arguments: argparse.Namespace) -> int:
     return code
 
 
+def _check(arguments: argparse.Namespace) -> int:
+    from cluster.check import check, tally
+    from cluster.history import read
+
+    try:
+        histories, logs = map(read, arguments.history), map(read, arguments.log)
+        verdict = check(histories, logs, skips_allowed=arguments.skips_allowed)
+    except OSError as unreadable:
+        raise OperatorError(str(unreadable)) from None
+    print(json.dumps(verdict.as_json()) if arguments.json else tally(verdict))
+    return 1 if verdict.violations else 0
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -184,6 +198,23 @@ def _parser(replay_arguments: bool) -> argparse.ArgumentParser:
     )
     users.add_argument("--json", action="store_true", help="one JSON object a line (it always is)")
     users.set_defaults(run=_dev_users)
+
+    check = commands.add_parser(
+        "check",
+        parents=[as_json],
+        help="prove that what clients saw is one history",
+        description="Checks histories that clients wrote (JSON lines, docs/histories.md): the same id at the "
+        "same offset everywhere, no gap that was not announced, nothing acknowledged lost, none twice, the "
+        "log's order. Prints counts and every violation; exits 1 if there is one.",
+    )
+    check.add_argument("history", type=Path, nargs="+", metavar="HISTORY", help="a file of a client's lines")
+    check.add_argument(
+        "--log", type=Path, action="append", default=[], metavar="FILE", help="the stored logs, as lines"
+    )
+    check.add_argument(
+        "--skips-allowed", action="store_true", help="there are blocks or filters: skips are no violation"
+    )
+    check.set_defaults(run=_check)
 
     replay = commands.add_parser(
         "replay", parents=[where, listen], help="walk GPS traces through real clients"

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from rt_client.checker import check
-from rt_client.log import Broken, Log
-from rt_client.views import StreamView
+from rt_client.views import Log, StreamView
+
+from cluster.check import check
+from cluster.history import Broken, Channel, entries
 
 
 def m(offset: int) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def test_pushes_in_sequence_are_shown() -> None:
     for o in (11, 12, 13):
         view.pushed(push(o))
     assert offsets(view) == [11, 12, 13]
-    assert check([log], {}).faults == []
+    assert check([entries("a", log)]).faults == []
 
 
 def test_a_push_from_the_past_is_a_broken_rule() -> None:
@@ -59,7 +60,7 @@ def test_a_gap_asks_for_resubscription_and_shows_nothing_until_it_is_answered() 
     view.subscribed(result(13, [11, 12, 13]))
     view.pushed(push(14))
     assert offsets(view) == [11, 12, 13, 14]
-    assert check([log], {}).faults == []
+    assert check([entries("a", log)]).faults == []
 
 
 def test_a_partial_list_with_recovered_false_is_a_broken_rule() -> None:
@@ -92,7 +93,8 @@ def test_a_loss_while_paging_resumes_from_what_was_shown() -> None:
 
 def test_a_new_epoch_starts_over() -> None:
     view, log = begun()
+    log.insert(0, Channel(client="a", ch="room:1", memory=True))
     view.subscribed(result(2, [], recovered=False, epoch="f"))
     view.pushed(push(3))
     assert view.position() == {"epoch": "f", "offset": 3}
-    assert check([log], {}).faults == []
+    assert check([entries("a", log)]).faults == []

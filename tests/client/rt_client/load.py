@@ -7,9 +7,9 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
-from rt_client.checker import Verdict
+from cluster.check import Verdict
+from cluster.history import Channel, End
 from rt_client.member import Member
 from rt_client.town import Person, Town, status
 from rt_client.views import MapView, PresenceView, StreamView
@@ -78,6 +78,7 @@ class Load:
         for index, person in enumerate(crowd):
             member = await self.town.member(person, ("json", "msgpack")[index % 2], device="phone")
             self.members.append(member)
+            member.log += [Channel(client=member.name, ch=room, memory=True) for room in self.memory]
             for room in self.rooms:
                 await member.follow(room)
             await member.follow(f"presence:{self.rooms[0]}", mode="map")
@@ -124,9 +125,7 @@ class Load:
         writers = self._tasks[: 2 * len(self.rooms)]
         async with asyncio.timeout(60):
             await asyncio.gather(*writers)
-        tops: dict[str, Any] = {}
-        for room, owner in self.durable.items():
-            tops[room] = (await self.town.history(room, owner)).items[-1][0]
+        tops = {room: len(await self.town.history(room, owner)) for room, owner in self.durable.items()}
         await until(
             lambda: all(
                 isinstance(view := member.views[room], StreamView)
@@ -138,6 +137,8 @@ class Load:
             30,
             "everybody has caught up",
         )
+        for member in self.members:
+            member.log += [End(client=member.name, ch=room) for room in self.durable]
         return await self.town.verdict(self.durable)
 
     async def all_see_all(self, timeout_s: float = 40) -> None:

@@ -2,20 +2,22 @@
 acknowledged, over any loss of the socket (RT-4, RT-9)."""
 
 import asyncio
+import itertools
 import random
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Self
 
+from cluster.history import Ack, Connect
 from rt_client.codec import Frame
 from rt_client.connection import Closed, Connection, Refused
-from rt_client.log import Acked, Log
-from rt_client.views import MapView, PresenceView, StreamView, view_of
+from rt_client.views import Log, MapView, PresenceView, StreamView, view_of
 
 BACKOFF_FIRST_S = 0.5
 BACKOFF_LAST_S = 20.0
 STOP_CODES = range(3500, 4000)
+_numbers = itertools.count(1)
 
 
 class Member:
@@ -38,7 +40,7 @@ class Member:
         backoff_last_s: float = BACKOFF_LAST_S,
     ) -> None:
         self.user = user
-        self.name = name or f"{user[-6:]}/{codec}"
+        self.name = name or f"{user[-6:]}/{codec}/{next(_numbers)}"
         self.log: Log = []
         self.views: dict[str, StreamView | MapView | PresenceView] = {}
         self.refused: dict[str, int] = {}
@@ -110,10 +112,16 @@ class Member:
             except Closed:
                 await asyncio.sleep(0)
             else:
-                view = self.views.get(ch)
-                epoch = view.epoch if isinstance(view, StreamView) else ""
                 self.log.append(
-                    Acked(self.name, ch, epoch, answer["o"], answer["i"], self.user, cid, ack, answer["dup"]),
+                    Ack(
+                        client=self.name,
+                        ch=ch,
+                        offset=answer["o"],
+                        id=answer["i"],
+                        cid=cid,
+                        user=self.user,
+                        ack=ack,
+                    )
                 )
                 return answer
 
@@ -194,6 +202,7 @@ class Member:
 
     def _frame(self, frame: Frame) -> None:
         if "connect" in frame:
+            self.log.append(Connect(client=self.name, resumed=frame["connect"]["resumed"]))
             for ch, result in frame["connect"]["subs"].items():
                 if "err" in result:
                     self._sub_failed(ch, result["err"])

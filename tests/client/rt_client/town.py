@@ -7,6 +7,7 @@ import json
 import random
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 import uuid
@@ -16,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rt_client.checker import Stored, Verdict, check
+from cluster.check import Verdict, check
+from cluster.history import Logged, read, write
 from rt_client.connection import Connection
 from rt_client.member import Member
 
@@ -125,25 +127,30 @@ class Town:
         assert answer.status == 201, answer
         return f"room:{answer.body['id']}"
 
-    async def history(self, ch: str, who: Person) -> Stored:
+    async def history(self, ch: str, who: Person) -> list[Logged]:
         """A room's whole log over HTTP."""
-        items: list[tuple[int, str]] = []
-        while True:
-            after = items[-1][0] if items else 0
-            answer = await self.http("GET", f"/v1/rooms/{ch[5:]}/messages?after={after}&limit=300", who=who)
-            assert answer.status == 200, answer
-            if not answer.body["items"]:
-                break
-            items += [(m["o"], m["i"]) for m in answer.body["items"]]
         connection = await self.connected(who)
         epoch = (await connection.hist(ch, 1))["epoch"]
         await connection.close()
-        return Stored(epoch, tuple(items))
+        log: list[Logged] = []
+        while True:
+            after = log[-1].offset if log else 0
+            answer = await self.http("GET", f"/v1/rooms/{ch[5:]}/messages?after={after}&limit=300", who=who)
+            assert answer.status == 200, answer
+            if not answer.body["items"]:
+                return log
+            log += [Logged(ch=ch, epoch=epoch, offset=m["o"], id=m["i"]) for m in answer.body["items"]]
 
     async def verdict(self, rooms: dict[str, Person], **options: Any) -> Verdict:
-        """What the history checker says of all members' logs; `rooms` are durable, with a member of each."""
-        stored = {ch: await self.history(ch, who) for ch, who in rooms.items()}
-        return check([member.log for member in self.members], stored, **options)
+        """What the history checker says of what all members wrote down; `rooms` are durable, with a member
+        of each, who reads its log."""
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder) / "log.jsonl"
+            write([line for ch, who in rooms.items() for line in await self.history(ch, who)], log)
+            paths = [Path(folder) / f"history-{number}.jsonl" for number in range(len(self.members))]
+            for member, path in zip(self.members, paths, strict=True):
+                write(member.log, path)
+            return check(map(read, paths), [read(log)], **options)
 
 
 def request(url: str, method: str, path: str, body: Any = None, token: str = "") -> Answer:

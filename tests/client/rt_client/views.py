@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from cluster.history import AnyLine, Broken, Pub, Skip, Sub
 from rt_client.codec import Frame
-from rt_client.log import Began, Broken, Log, Resumed, Seen, Skipped
 
 Publication = dict[str, Any]
+Log = list[AnyLine]
+"""What a client learned, in that order (docs/histories.md)."""
 
 
 class StreamView:
@@ -37,12 +39,14 @@ class StreamView:
         self._held = []
         if self.unsettled_from is not None:
             self.offset, self.unsettled_from = self.unsettled_from, None
-        recovered = result["recovered"]
-        if self.offset >= 0:
-            if not result["was_recovering"]:
-                self._broken("a resubscription by position says was_recovering:false")
-            missed = top - self.offset if epoch == self.epoch else 0
-            self.log.append(Resumed(self.client, self.ch, epoch, missed, recovered))
+        asked = self.offset if self.offset >= 0 else None
+        recovered, was_recovering = result["recovered"], result["was_recovering"]
+        line = Sub(
+            client=self.client, ch=self.ch, epoch=epoch, offset=top,
+            asked=asked, recovered=recovered, was_recovering=was_recovering,
+        )  # fmt: skip
+        self.log.append(line)
+        if asked is not None:
             if recovered:
                 if epoch != self.epoch:
                     self._broken(f"recovered into another epoch {epoch}")
@@ -59,7 +63,6 @@ class StreamView:
                 return
         self.epoch = epoch
         self.offset = pubs[0]["o"] - 1 if pubs else top
-        self.log.append(Began(self.client, self.ch, epoch, self.offset))
         for m in pubs:
             self._show(m, "recovered")
         if self.offset != top:
@@ -98,15 +101,16 @@ class StreamView:
                 self._broken(f"push of {m['o']} after {self.offset}")
         elif "skip" in frame:
             self.offset = frame["skip"]
-            self.log.append(Skipped(self.client, self.ch, self.epoch, self.offset))
+            self.log.append(Skip(client=self.client, ch=self.ch, offset=self.offset))
 
     def _show(self, m: Publication, via: Any) -> None:
         self.offset = m["o"]
         self.publications.append(m)
-        self.log.append(Seen(self.client, self.ch, self.epoch, m["o"], m["i"], m["u"], via))
+        line = Pub(client=self.client, ch=self.ch, epoch=self.epoch, offset=m["o"], id=m["i"], via=via)
+        self.log.append(line)
 
     def _broken(self, what: str) -> None:
-        self.log.append(Broken(self.client, self.ch, self.epoch, what))
+        self.log.append(Broken(client=self.client, ch=self.ch, what=what))
 
 
 class MapView:
