@@ -14,10 +14,11 @@ from typing import Any
 import asyncpg
 
 from actors import messages as wire
-from actors.link import Link, address_of, listen
+from actors.link import Link, Listener, listen
 from actors.messages import Message
 from actors.metrics import gauge
 from actors.metrics_export import Exporter
+from actors.site import HERE, Site, address_of
 from storage import slots
 from storage.postgres import UNREACHABLE
 
@@ -33,6 +34,7 @@ class DirectoryConfig:
     run_dir: str
     database_url: str
     shards: int
+    site: Site = HERE
 
 
 @dataclass(slots=True)
@@ -46,7 +48,7 @@ class Directory:
     def __init__(self, config: DirectoryConfig) -> None:
         self._config = config
         self._pool: asyncpg.Pool
-        self._server: asyncio.AbstractServer
+        self._server: Listener
         self._links: set[Link] = set()
         self._stopping = False
         self._peers: dict[Link, _Peer] = {}
@@ -62,7 +64,9 @@ class Directory:
         async with self._pool.acquire() as connection:
             self._ownership = await slots.spread_slots(connection, self._config.shards)
         self._worker = asyncio.get_running_loop().create_task(self._apply_changes())
-        self._server = await listen(address_of(self._config.run_dir, "directory"), self)
+        config = self._config
+        address = config.site.directory or address_of(config.run_dir, "directory")
+        self._server = await listen(address, self, config.site)
 
     def view(self) -> wire.View:
         """The newest view."""

@@ -1,4 +1,4 @@
-"""The framed link between processes: batches of messages over a Unix socket.
+"""The framed link between processes: batches of messages over a Unix socket, or TCP between nodes.
 
 A frame is a 4-byte little-endian length and one MessagePack value `[view_version, [message, …]]`. All
 that is sent within a tick leaves in one frame: a process boundary costs per frame, not per message
@@ -10,12 +10,15 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Protocol, cast
 
 import msgspec
 
+from actors.handshake import dial_tcp, listen_tcp
 from actors.messages import Message
 from actors.metrics import count
+from actors.site import HERE, Site, parse
 
 log = logging.getLogger("hereabouts.link")
 
@@ -107,26 +110,31 @@ class Link(asyncio.Protocol):
         self._endpoint.link_opened(self)
 
     def data_received(self, data: bytes) -> None:
-        received = self._received
-        received += data
+        received: bytes | bytearray = data
+        if self._received:
+            self._received += data
+            received = self._received
         start, end = 0, len(received)
-        while end - start >= _HEADER_BYTES:
-            size = int.from_bytes(received[start : start + _HEADER_BYTES], "little")
-            if size > FRAME_LIMIT_BYTES:
-                self.abort()
-                return
-            if end - start - _HEADER_BYTES < size:
-                break
-            start += _HEADER_BYTES
-            try:
-                view_version, messages = _decoder.decode(memoryview(received)[start : start + size].tobytes())
-            except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
-                self.abort()
-                return
-            start += size
-            self._endpoint.link_received(self, view_version, messages)
-        if start:
-            del received[:start]
+        with memoryview(received) as view:
+            while end - start >= _HEADER_BYTES:
+                size = int.from_bytes(view[start : start + _HEADER_BYTES], "little")
+                if size > FRAME_LIMIT_BYTES:
+                    self.abort()
+                    return
+                if end - start - _HEADER_BYTES < size:
+                    break
+                start += _HEADER_BYTES
+                try:
+                    view_version, messages = _decoder.decode(view[start : start + size])
+                except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
+                    self.abort()
+                    return
+                start += size
+                self._endpoint.link_received(self, view_version, messages)
+        if received is data:
+            self._received = bytearray(data[start:]) if start < end else self._received
+        else:
+            del self._received[:start]
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -155,38 +163,54 @@ def _encodable(batch: list[Message]) -> list[Message]:
     return kept
 
 
-def address_of(run_dir: str, name: str) -> str:
-    """The link address of a process on this node: a socket in the run directory."""
-    return f"unix:{run_dir}/{name}.sock"
+class Listener:
+    """Accepts links until it is closed. `address` is where, with the port that was found."""
+
+    def __init__(self, address: str, servers: list[asyncio.AbstractServer]) -> None:
+        self.address = address
+        self._servers = servers
+
+    def close(self) -> None:
+        """Accepts no more; links that are open stay so."""
+        for server in self._servers:
+            server.close()
 
 
-def _path_of(address: str) -> str:
-    scheme, _, path = address.partition(":")
-    if scheme != "unix":
-        raise ValueError(f"link address {address!r}: only unix:<path> is known")
-    return path
-
-
-async def listen(address: str, endpoint: Endpoint) -> asyncio.AbstractServer:
+async def listen(address: str, endpoint: Endpoint, site: Site = HERE) -> Listener:
     """Accepts links at `address`. A socket file left by a dead process is replaced."""
-    path = _path_of(address)
-    with suppress(FileNotFoundError):
-        os.unlink(path)  # noqa: PTH108 - one system call, before anybody is served
-    server = await asyncio.get_running_loop().create_unix_server(lambda: Link(endpoint), path)
-    os.chmod(path, 0o600)  # noqa: PTH101 - the mode must hold before the first peer connects
-    return server
+    found = parse(address)
+    loop = asyncio.get_running_loop()
+    servers: list[asyncio.AbstractServer] = []
+    if found.path:
+        with suppress(FileNotFoundError):
+            os.unlink(found.path)  # noqa: PTH108 - one system call, before anybody is served
+        servers.append(await loop.create_unix_server(lambda: Link(endpoint), found.path))
+        os.chmod(found.path, 0o600)  # noqa: PTH101 - the mode must hold before the first peer connects
+    if found.host:
+        server = await listen_tcp(found.host, found.port, site.secret, lambda: Link(endpoint))
+        servers.append(server)
+        found = replace(found, port=server.sockets[0].getsockname()[1])
+    return Listener(str(found), servers)
 
 
-async def dial(address: str, endpoint: Endpoint) -> Link:
-    """Opens a link. Raises OSError while nobody listens."""
-    _, link = await asyncio.get_running_loop().create_unix_connection(
-        lambda: Link(endpoint), _path_of(address)
-    )
+async def dial(address: str, endpoint: Endpoint, site: Site = HERE) -> Link:
+    """Opens a link: on the same node over the Unix socket. Raises OSError while nobody listens."""
+    found = parse(address)
+    link = Link(endpoint)
+    if found.is_near(site):
+        await asyncio.get_running_loop().create_unix_connection(lambda: link, found.path)
+    else:
+        await dial_tcp(found.host, found.port, site.secret, lambda: link)
     return link
 
 
 async def dial_until(
-    address: Callable[[], str | None], endpoint: Endpoint, *, retry_s: float = 0.05, limit_s: float = 0.5
+    address: Callable[[], str | None],
+    endpoint: Endpoint,
+    site: Site = HERE,
+    *,
+    retry_s: float = 0.05,
+    limit_s: float = 0.5,
 ) -> Link:
     """Dials again and again, a little slower each time, until somebody answers.
 
@@ -197,6 +221,6 @@ async def dial_until(
         target = address()
         if target is not None:
             with suppress(OSError):
-                return await dial(target, endpoint)
+                return await dial(target, endpoint, site)
         await asyncio.sleep(wait_s)
         wait_s = min(wait_s * 1.5, limit_s)

@@ -300,7 +300,9 @@ class Hello(_Message, tag=60):
     name: str
     incarnation: str
     address: str = ""
-    """Shard: its link address. Gateway: the WebSocket URL that clients use."""
+    """Shard: its link address. Gateway: the WebSocket URL that clients use; empty while it is draining."""
+    node: str = ""
+    """The node that the process runs on."""
 
 
 class View(_Message, tag=61):

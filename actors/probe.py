@@ -5,19 +5,20 @@ from contextlib import suppress
 from typing import Any
 
 from actors import messages as wire
-from actors.link import Link, address_of, dial
+from actors.link import Link, dial
 from actors.messages import Message
+from actors.site import HERE, Site, address_of
 from storage.ids import new_id
 
 
-async def fetch_status(run_dir: str, timeout_s: float = 3.0) -> dict[str, Any]:
+async def fetch_status(run_dir: str, site: Site = HERE, timeout_s: float = 3.0) -> dict[str, Any]:
     """Slots, epochs and message counts per shard, asked of the running processes.
 
     Returns {"view": int, "gateways": {name: url}, "shards": {number: {...}}}; a shard that does not answer
     has {"up": false}. Raises OSError if no Directory listens.
     """
     probe = _Probe()
-    link = await dial(address_of(run_dir, "directory"), probe)
+    link = await dial(site.directory or address_of(run_dir, "directory"), probe, site)
     link.send(wire.Hello("probe", "status", new_id()))
     async with asyncio.timeout(timeout_s):
         view = await probe.first(wire.View)
@@ -31,7 +32,7 @@ async def fetch_status(run_dir: str, timeout_s: float = 3.0) -> dict[str, Any]:
             continue
         with suppress(OSError, TimeoutError):
             probe = _Probe()
-            link = await dial(address, probe)
+            link = await dial(address, probe, site)
             link.send(wire.Hello("probe", "status", new_id()))
             link.send(wire.StatusQuery(1))
             async with asyncio.timeout(timeout_s):

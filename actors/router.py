@@ -8,6 +8,7 @@ its caller gets a temporary error instead.
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from actors import messages as wire
@@ -67,6 +68,10 @@ class Router:
         self._directory.close()
         for shard in self._shards.values():
             shard.close()
+
+    def listens_at(self, address: str) -> None:
+        """What others may dial, once it is known."""
+        self.config = replace(self.config, address=address)
 
     def shard_of(self, slot: int) -> int:
         """The shard that owns `slot` in the newest view."""

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from actors import messages as wire
-from actors.link import Link, address_of, dial_until
+from actors.link import Link, dial_until
 from actors.messages import Message, Request
 from actors.protocol import EngineError, ErrorCode
+from actors.site import HERE, Site, address_of
 
 MOVED_RETRY_S = 0.05
 
@@ -24,6 +25,12 @@ class RouterConfig:
     role: str
     name: str
     address: str = ""
+    site: Site = HERE
+
+    @property
+    def directory(self) -> str:
+        """Where the Directory listens."""
+        return self.site.directory or address_of(self.run_dir, "directory")
 
 
 class Routing(Protocol):
@@ -75,9 +82,16 @@ class DirectoryLink:
         config = self._router.config
         while True:
             self._lost.clear()
-            self._link = await dial_until(lambda: address_of(config.run_dir, "directory"), self)
-            self._link.send(wire.Hello(config.role, config.name, self._router.incarnation, config.address))
+            self._link = await dial_until(lambda: self._router.config.directory, self, config.site)
+            self._link.send(self.hello())
             await self._lost.wait()
+
+    def hello(self) -> wire.Hello:
+        """Who we are, to the Directory."""
+        config = self._router.config
+        return wire.Hello(
+            config.role, config.name, self._router.incarnation, config.address, config.site.node
+        )
 
     def close(self) -> None:
         if self._link is not None:
@@ -115,8 +129,10 @@ class ShardLink:
         router, config = self._router, self._router.config
         while True:
             self._changed.clear()
-            self.link = link = await dial_until(lambda: router.view.addresses.get(self._shard), self)
-            link.send(wire.Hello(config.role, config.name, router.incarnation))
+            self.link = link = await dial_until(
+                lambda: router.view.addresses.get(self._shard), self, config.site
+            )
+            link.send(wire.Hello(config.role, config.name, router.incarnation, node=config.site.node))
             # A shard that was just killed may still be in the view, and its successor in none yet: what is
             # asked for is sent when the view names the activation that answers, see `link_received`.
             await self._changed.wait()

@@ -19,7 +19,7 @@ from actors import messages as wire
 from actors.activation import MAILBOX_SOFT, Activation, LinkAsker, LocalAsker, Stage, Waiting
 from actors.effects import NOBODY, Answer, Asker, Draft, Refuse, Send
 from actors.host import Host
-from actors.link import Link, address_of, listen
+from actors.link import Link, Listener, listen
 from actors.messages import Message, Request
 from actors.metrics import counter, histogram
 from actors.placement import addressee, slot_of
@@ -27,6 +27,7 @@ from actors.protocol import EngineError, ErrorCode
 from actors.region_host import RegionHost
 from actors.room_host import RoomHost
 from actors.router import Router, RouterConfig
+from actors.site import HERE, Site, address_of
 from actors.user_host import UserHost
 from storage.positions import open_valkey
 from storage.postgres import UNREACHABLE, open_pool
@@ -52,6 +53,7 @@ class ShardConfig:
     shard: int
     idle_deactivate_s: float = 900.0
     privacy_k: int = 1
+    site: Site = HERE
 
 
 class Shard:
@@ -61,8 +63,7 @@ class Shard:
         self.config = config
         self.pool: asyncpg.Pool
         self.valkey: Any
-        address = address_of(config.run_dir, f"shard-{config.shard}")
-        self.router = Router(RouterConfig(config.run_dir, "shard", str(config.shard), address))
+        self.router = Router(RouterConfig(config.run_dir, "shard", str(config.shard), "", config.site))
         self.router.local = (config.shard, self.deliver_local)
         self.router.on_slots_moved = self._slots_moved
         self.router.on_view = self._view_changed
@@ -74,7 +75,7 @@ class Shard:
         self._stopping = False
         self._peers: dict[Link, wire.Hello] = {}
         self._serving = False
-        self._server: asyncio.AbstractServer
+        self._server: Listener
         self._tasks: set[asyncio.Task[None]] = set()
         self._tick_scheduled = False
         self._started_at = time.time()
@@ -92,7 +93,10 @@ class Shard:
         users = UserHost(self)
         self._hosts = {"room": rooms, "user": users, "region": RegionHost(self)}
         await users.crossings.reload()
-        self._server = await listen(self.router.config.address, self)
+        site = self.config.site
+        address = address_of(self.config.run_dir, f"shard-{self.config.shard}", site)
+        self._server = await listen(address, self, site)
+        self.router.listens_at(self._server.address)
         await self.router.start()
         self._serving = True
         for link in self._peers:

@@ -15,6 +15,7 @@ from ray import serve
 from actors.directory import DirectoryActor, DirectoryConfig
 from actors.shard import ShardConfig
 from actors.shard_actor import ShardActor
+from actors.site import Site
 from cluster.ray_head import NAMESPACE
 from serve_app.app import ApiConfig, build_api
 from serve_app.gateway import GatewayActor, GatewayConfig, build_gateway
@@ -39,11 +40,13 @@ def start_actors(plan: dict[str, Any]) -> None:
     directory = (
         titled("hereabouts-directory", DirectoryActor)
         .options(name="directory", **ACTOR_OPTIONS)
-        .remote(DirectoryConfig(**plan["directory"]))
+        .remote(DirectoryConfig(**_values(plan["directory"])))
     )
     shard_class = titled("hereabouts-shard", ShardActor)
     shards = [
-        shard_class.options(name=f"shard-{each['shard']}", **ACTOR_OPTIONS).remote(ShardConfig(**each))
+        shard_class.options(name=f"shard-{each['shard']}", **ACTOR_OPTIONS).remote(
+            ShardConfig(**_values(each))
+        )
         for each in plan["shards"]
     ]
     ray.get([actor.ready.remote() for actor in (directory, *shards)])
@@ -53,7 +56,7 @@ def start_applications(plan: dict[str, Any]) -> None:
     serve.start(
         http_options=plan["http"], proxy_location="HeadOnly", logging_config={"enable_access_log": False}
     )
-    common = _tuples(plan["gateway"])
+    common = _values(plan["gateway"])
     gateway_class = titled("hereabouts-gateway", GatewayActor)
     others = [
         gateway_class.options(name=f"gateway-{number}", **ACTOR_OPTIONS).remote(
@@ -62,7 +65,7 @@ def start_applications(plan: dict[str, Any]) -> None:
         for number in range(1, plan["gateways"])
     ]
     gateway = build_gateway(GatewayConfig(**common))
-    api = build_api(ApiConfig(**_tuples(plan["api"])))
+    api = build_api(ApiConfig(**_values(plan["api"])))
     serve.run_many(
         [
             serve.RunTarget(gateway, name="hereabouts-gateway", route_prefix="/rt"),
@@ -72,9 +75,10 @@ def start_applications(plan: dict[str, Any]) -> None:
     ray.get([actor.ready.remote() for actor in others])
 
 
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows no tuples, and the configurations are frozen."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+def _values(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows no tuples and no Site."""
+    known = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return {**known, "site": Site(**values["site"])}
 
 
 def main() -> None:

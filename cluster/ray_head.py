@@ -50,6 +50,7 @@ class RayPorts:
     """Where each part listens, laid out in one block of 64 ports."""
 
     block: range
+    host: str = LOOPBACK
 
     @property
     def gcs(self) -> int:
@@ -60,8 +61,18 @@ class RayPorts:
         return self.block[1]
 
     @property
+    def directory(self) -> int:
+        """The port of the engine's own Directory, for links from other nodes."""
+        return self.block[63]
+
+    @property
+    def metrics(self) -> int:
+        """Where Prometheus is answered."""
+        return self.block[6]
+
+    @property
     def address(self) -> str:
-        return f"{LOOPBACK}:{self.gcs}"
+        return f"{self.host}:{self.gcs}"
 
     def arguments(self) -> list[str]:
         names = (
@@ -84,7 +95,7 @@ class RayPorts:
             "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(self.block[12]),
             "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(self.block[37]),
             "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(self.block[38]),
-            "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(self.block[63]),
+            "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(self.block[62]),
         }
 
 
@@ -138,7 +149,7 @@ def command(layout: Layout, ports: RayPorts, *, dashboard: bool) -> list[str]:
         str(Path(sys.executable).with_name("ray")),
         "start",
         "--head",
-        f"--node-ip-address={LOOPBACK}",
+        f"--node-ip-address={ports.host}",
         *ports.arguments(),
         "--min-worker-port=0",
         "--max-worker-port=0",

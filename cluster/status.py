@@ -5,9 +5,11 @@ import os
 import time
 from typing import Any
 
+from actors.site import Site
 from cluster import engine, processes
 from cluster.errors import OperatorError
 from cluster.layout import Layout
+from cluster.plan import NODE, link_secret
 
 CPU_WINDOW_S = 0.5
 ASK_TIMEOUT_S = 5.0
@@ -18,7 +20,7 @@ async def collect(place: Layout) -> dict[str, Any]:
     state = engine.read(place.state) if place.data.is_dir() else None
     if state is None or not processes.is_alive(state.supervisor):
         raise OperatorError(f"no engine runs on {place.data}", "start one with `hereabouts up`")
-    directory, rows = await asyncio.gather(_ask_directory(state.run_dir), _processes(state))
+    directory, rows = await asyncio.gather(_ask_directory(state, place), _processes(state))
     return {
         "ready": state.ready_at is not None and "error" not in directory,
         "url": state.url,
@@ -34,6 +36,9 @@ async def collect(place: Layout) -> dict[str, Any]:
             "dashboard_url": state.ray_dashboard_url,
             "token_path": state.ray_token_path,
         },
+        "metrics_url": f"http://{state.ray_address.rpartition(':')[0]}:{state.ports['metrics']}/metrics"
+        if state.ray_address
+        else None,
         "ports": state.ports,
         "directory": directory,
         "processes": rows,
@@ -42,13 +47,14 @@ async def collect(place: Layout) -> dict[str, Any]:
     }
 
 
-async def _ask_directory(run_dir: str) -> dict[str, Any]:
+async def _ask_directory(state: engine.EngineState, place: Layout) -> dict[str, Any]:
     from actors.probe import fetch_status  # noqa: PLC0415
     from actors.protocol import EngineError  # noqa: PLC0415 (the rest of the status needs neither)
 
     try:
+        site = Site(NODE, secret=link_secret(place.ray_token.read_text(encoding="ascii").strip()))
         async with asyncio.timeout(ASK_TIMEOUT_S):
-            answer: dict[str, Any] = await fetch_status(run_dir)
+            answer: dict[str, Any] = await fetch_status(state.run_dir, site)
     except (OSError, TimeoutError, EngineError) as wrong:
         return {"error": f"the directory does not answer: {wrong or type(wrong).__name__}"}
     return answer
@@ -86,6 +92,7 @@ def render(status: dict[str, Any]) -> str:
         f"mode {status['mode']}, privacy k {status['privacy_k']}, since {status['started_at']}",
         f"data {status['data']}",
         f"Ray {status['ray']['address']}, token in {status['ray']['token_path']}",
+        f"metrics {status['metrics_url']}",
         "",
     ]
     directory = status["directory"]

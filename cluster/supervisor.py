@@ -21,7 +21,7 @@ from cluster.databases import Databases
 from cluster.errors import OperatorError
 from cluster.layout import Layout
 from cluster.leftovers import MARK, remove_leftovers, stop_all
-from cluster.plan import deployment_plan
+from cluster.plan import RAY_TOKEN_CHARACTERS, deployment_plan
 from cluster.ports import choose_block
 from cluster.processes import Reaper
 from cluster.ray_cluster import RayCluster
@@ -62,7 +62,7 @@ class Supervisor:
         self._tell = tell
         chance = random.Random(secrets.randbits(64))  # noqa: S311 (which ports, nothing secret)
         layout.prepare(place)
-        layout.secret(place.ray_token, 64)
+        layout.secret(place.ray_token, RAY_TOKEN_CHARACTERS)
         self._ports = RayPorts(choose_block(chance))
         self._mark = f"{chance.getrandbits(64):016x}"
         self._reaper = Reaper(lambda pid, _code: self._ray.orphan_ended(pid))
@@ -100,6 +100,7 @@ class Supervisor:
                 "http": settings.port,
                 "gateway": settings.gateway_port,
                 "ray": self._ports.gcs,
+                "metrics": self._ports.metrics,
                 "ray_block_first": self._ports.block[0],
                 "ray_block_last": self._ports.block[-1],
             },

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from actors import metrics
 from actors.metrics_export import Exporter
 from actors.router import Router, RouterConfig
+from actors.site import Site
 from identity.keys import ReloadingVerifier
 from serve_app.hub import Hub
 from serve_app.limits import UNTHROTTLED, Limits
@@ -53,7 +54,7 @@ class GatewayConfig:
     port: int
     database_url: str
     allowed_origins: tuple[str, ...]
-    node: str
+    site: Site
     rate_limits: bool = True
     number: int = 0
 
@@ -83,13 +84,15 @@ class GatewayService:
         self._pool = await open_pool(
             config.database_url, application_name="hereabouts-gateway", max_connections=2
         )
-        name = f"{config.node}-{config.number}-{new_id()[-6:]}"
-        self.router = Router(RouterConfig(config.run_dir, "gateway", name, self.url))
+        name = f"{config.site.node}-{config.number}-{new_id()[-6:]}"
+        self.router = Router(RouterConfig(config.run_dir, "gateway", name, self.url, config.site))
         self.hub = Hub(self.router)
         self.router.on_push = self.hub.pushed
         self.router.on_slots_moved = self.hub.takeover.slots_moved
         await self.router.start()
-        around = Surroundings(self.hub, self.router, ReloadingVerifier(self._pool), config.node, self._limits)
+        around = Surroundings(
+            self.hub, self.router, ReloadingVerifier(self._pool), config.site.node, self._limits
+        )
         self.roster = Roster(around)
         self._server = await picows.listen(
             config.host, config.port, allowed_origins=config.allowed_origins, open_session=self.roster.open
@@ -107,7 +110,7 @@ class GatewayService:
 
     async def export_metrics(self) -> None:
         """Runs for ever; only inside a process of Ray's."""
-        await Exporter("gateway", f"{self.config.node}-{self.config.number}").run()
+        await Exporter("gateway", f"{self.config.site.node}-{self.config.number}").run()
 
     def check_health(self) -> None:
         """Raises RuntimeError if this gateway can't do its work."""

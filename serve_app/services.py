@@ -14,6 +14,7 @@ import redis.asyncio as redis
 from fastapi import Request
 
 from actors.router import Router, RouterConfig
+from actors.site import HERE, Site
 from identity.accounts import Accounts
 from identity.keys import ReloadingVerifier, SealBrokenError, ensure_signing_key
 from identity.passwords import Passwords
@@ -48,6 +49,7 @@ class ApiConfig:
     allowed_origins: tuple[str, ...] = ()
     rate_limits: bool = True
     version: str = "0"
+    site: Site = HERE
 
     def __post_init__(self) -> None:
         if self.mode == "production" and not self.rate_limits:
@@ -77,7 +79,7 @@ class Services:
             config,
             pool,
             open_valkey(config.redis_url),
-            Router(RouterConfig(run_dir=config.run_dir, role="api", name="api")),
+            Router(RouterConfig(run_dir=config.run_dir, role="api", name="api", site=config.site)),
             Passwords(),
             ReloadingVerifier(pool),
             Throttle(off=not config.rate_limits),

@@ -17,10 +17,11 @@ import pytest
 from rt_client.connection import Connection as Client
 
 from actors import messages as wire
-from actors.link import Link, address_of, listen
+from actors.link import Link, Listener, listen
 from actors.placement import SLOTS
 from actors.protocol import EngineError, ErrorCode
 from actors.router import Router, RouterConfig
+from actors.site import address_of
 from actors.stream import Publication, Stream
 from identity.keys import _generate
 from identity.tokens import Claims, TokenVerifier, issue_access_token
@@ -47,7 +48,7 @@ class FarSide:
         self.presence: dict[str, list[dict[str, Any]]] = {}
         self.received: list[Any] = []
         self.answer: Callable[[Any], Any] = self.usual_answer
-        self._servers: list[asyncio.AbstractServer] = []
+        self._servers: list[Listener] = []
         self._directory_links: list[Link] = []
         self._shard_links: list[Link] = []
 

@@ -18,6 +18,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from actors.directory import Directory, DirectoryConfig
+from actors.site import Site
 from identity.keys import ensure_signing_key
 from identity.tokens import issue_access_token
 from serve_app.frames import MESSAGE_LIMIT_BYTES
@@ -341,7 +342,7 @@ async def test_the_service_listens_verifies_with_keys_of_the_database_and_drains
         port = probe.getsockname()[1]
     directory = Directory(DirectoryConfig(run_dir, database_url, 1))
     await directory.start()
-    service = GatewayService(GatewayConfig(run_dir, "127.0.0.1", port, database_url, (), "n1"))
+    service = GatewayService(GatewayConfig(run_dir, "127.0.0.1", port, database_url, (), Site("n1")))
     await service.start()
     try:
         key = await ensure_signing_key(pool, "secret" * 10)
