@@ -323,9 +323,15 @@ class StatusQuery(_Message, tag=62):
     rid: int
 
 
+class Drain(_Message, tag=120):
+    """To a gateway: take no more sockets, send everybody away. Replied {"sockets": n} when they are gone."""
+
+    rid: int
+
+
 Request = (
     Subscribe | Unsubscribe | Publish | Ephemeral | Position | History | PresenceQuery | NearQuery | Refresh
-    | ViewQuery | RegionEnter | RegionLeave | RegionWatch | RegionCandidates | Crossing | StatusQuery
+    | ViewQuery | RegionEnter | RegionLeave | RegionWatch | RegionCandidates | Crossing | StatusQuery | Drain
 )  # fmt: skip
 Pushed = Push | PushEphemeral | PushMap | PushPresence | Unsubscribed
 Message = Request | Reply | Failure | Pushed | Hello | View

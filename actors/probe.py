@@ -7,7 +7,8 @@ from typing import Any
 from actors import messages as wire
 from actors.link import Link, dial
 from actors.messages import Message
-from actors.site import HERE, Site, address_of
+from actors.protocol import EngineError, ErrorCode
+from actors.site import HERE, Site, address_of, parse
 from storage.ids import new_id
 
 
@@ -30,27 +31,42 @@ async def fetch_status(run_dir: str, site: Site = HERE, timeout_s: float = 3.0) 
         address = view.addresses.get(shard)
         if address is None:
             continue
-        with suppress(OSError, TimeoutError):
-            probe = _Probe()
-            link = await dial(address, probe, site)
-            link.send(wire.Hello("probe", "status", new_id()))
-            link.send(wire.StatusQuery(1))
-            async with asyncio.timeout(timeout_s):
-                reply = await probe.first(wire.Reply)
-            shards[str(shard)] |= {"up": True, **reply.ok}
-            link.abort()
+        with suppress(OSError, TimeoutError, EngineError):
+            counters = await ask(address, wire.StatusQuery(0), site, timeout_s)
+            shards[str(shard)] |= {"up": True, "node": parse(address).node, **counters}
     return {"view": view.version, "gateways": view.gateways, "shards": shards}
+
+
+async def ask(address: str, message: wire.Request, site: Site = HERE, timeout_s: float = 3.0) -> Any:
+    """Asks one process, from outside; its reply. Raises OSError if it does not listen or goes away,
+    TimeoutError, and EngineError if it refuses.
+    """
+    probe = _Probe()
+    link = await dial(address, probe, site)
+    try:
+        link.send(wire.Hello("probe", "ask", new_id(), node=site.node))
+        message.rid = 1
+        link.send(message)
+        async with asyncio.timeout(timeout_s):
+            reply = await probe.first((wire.Reply, wire.Failure))
+    finally:
+        link.abort()
+    if isinstance(reply, wire.Failure):
+        raise EngineError(ErrorCode(reply.code), reply.message, reply.retry_ms)
+    return reply.ok
 
 
 class _Probe:
     """An endpoint that waits for the first message of a type."""
 
     def __init__(self) -> None:
-        self._received: asyncio.Queue[Message] = asyncio.Queue()
+        self._received: asyncio.Queue[Message | None] = asyncio.Queue()
 
-    async def first(self, kind: type[Any]) -> Any:
+    async def first(self, kind: type[Any] | tuple[type[Any], ...]) -> Any:
         while True:
             message = await self._received.get()
+            if message is None:
+                raise ConnectionResetError("the link was cut")
             if isinstance(message, kind):
                 return message
 
@@ -61,5 +77,5 @@ class _Probe:
         for message in messages:
             self._received.put_nowait(message)
 
-    def link_closed(self, link: Link) -> None:
-        pass
+    def link_closed(self, link: Link) -> None:  # noqa: ARG002
+        self._received.put_nowait(None)

@@ -73,6 +73,11 @@ class Router:
         """What others may dial, once it is known."""
         self.config = replace(self.config, address=address)
 
+    def announce(self, address: str) -> None:
+        """Tells the Directory another address of ours; a gateway that takes no more clients has none."""
+        self.listens_at(address)
+        self._directory.say_hello()
+
     def shard_of(self, slot: int) -> int:
         """The shard that owns `slot` in the newest view."""
         return self.view.owners[slot]

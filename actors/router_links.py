@@ -97,6 +97,11 @@ class DirectoryLink:
         if self._link is not None:
             self._link.abort()
 
+    def say_hello(self) -> None:
+        """Tells the Directory once more who we are, if it can be reached; a new link does so anyway."""
+        if self._link is not None:
+            self._link.send(self.hello())
+
     def ask(self) -> None:
         """Asks for the newest view, if the Directory can be reached; a new link brings it anyway."""
         if self._link is not None:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 
 from cluster import doctor, engine, layout, processes
 from cluster.databases import Databases
+from cluster.draining import drain_gateways
 from cluster.errors import OperatorError
 from cluster.layout import Layout
 from cluster.leftovers import MARK, remove_leftovers, stop_all
@@ -170,6 +171,7 @@ class Supervisor:
         await self._ray.stop(keep={each.pid for each in self._databases.identities().values()})
 
     async def _stop(self) -> None:
+        await drain_gateways(self._place.run, self._tell)
         await self._stop_ray()
         await self._databases.stop()
         while rest := processes.descendants([os.getpid()]):

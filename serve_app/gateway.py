@@ -9,6 +9,7 @@ import asyncio
 import gc
 import logging
 import os
+import random
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from actors.metrics_export import Exporter
 from actors.router import Router, RouterConfig
 from actors.site import Site
 from identity.keys import ReloadingVerifier
+from serve_app.control import Control
 from serve_app.hub import Hub
 from serve_app.limits import UNTHROTTLED, Limits
 from serve_app.roster import Roster
@@ -35,9 +37,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hereabouts.gateway")
 
-DRAIN_LIMIT_S = 10.0
+DRAIN_LIMIT_S = 20.0
+LINGER_S = 2.0
+"""How long the last ones have to answer the close frame."""
+
 HEALTH_CHECK_S = 1.0
 _RETRY_S = 0.2
+_chance = random.SystemRandom()
 GC_THRESHOLD = 50_000
 """Sockets live long: looking through all of them for cycles every 700 allocations would cost more than it
 finds."""
@@ -71,6 +77,7 @@ class GatewayService:
         self._pool: Any = None
         self._server: asyncio.AbstractServer
         self._beat: asyncio.Task[None]
+        self._control: Control
 
     @property
     def url(self) -> str:
@@ -98,6 +105,8 @@ class GatewayService:
             config.host, config.port, allowed_origins=config.allowed_origins, open_session=self.roster.open
         )
         self._beat = asyncio.get_running_loop().create_task(self.roster.beat())
+        self._control = Control(self)
+        await self._control.listen(config.run_dir, config.number)
         metrics.gauge("sockets", lambda: len(self.roster.sessions))
         metrics.gauge("view_version", lambda: self.router.view.version)
         log.info("listening on %s, loop %s", self.url, type(asyncio.get_running_loop()).__module__)
@@ -108,6 +117,16 @@ class GatewayService:
             websocket, allowed_origins=self.config.allowed_origins, open_session=self.roster.open
         )
 
+    def status(self) -> dict[str, Any]:
+        """For `hereabouts status`."""
+        return {
+            "pid": os.getpid(),
+            "node": self.config.site.node,
+            "sockets": len(self.roster.sessions),
+            "draining": self.roster.is_draining,
+            "view": self.router.view.version,
+        }
+
     async def export_metrics(self) -> None:
         """Runs for ever; only inside a process of Ray's."""
         await Exporter("gateway", f"{self.config.site.node}-{self.config.number}").run()
@@ -117,12 +136,31 @@ class GatewayService:
         if self._beat.done():
             raise RuntimeError("the heartbeat has stopped")
 
-    async def stop(self) -> None:
-        """Takes no more sockets, sends everybody away, and lets everything go."""
+    async def drain(self) -> int:
+        """Leaves the view, takes no more sockets and sends everybody away (FAN-5): back when they are gone,
+        at most DRAIN_LIMIT_S later, with how many there were.
+        """
+        if self.roster.is_draining:
+            return 0
+        self.router.announce("")
         self._server.close()
+        count = 0
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_LIMIT_S):
-                await self.roster.drain()
+                count = await self.roster.drain(self._elsewhere)
+        await picows.all_gone(LINGER_S)
+        return count
+
+    def _elsewhere(self) -> str:
+        """Another gateway's URL, if there is one."""
+        own = self.router.config.name
+        others = [url for name, url in self.router.view.gateways.items() if url and name != own]
+        return _chance.choice(others) if others else ""
+
+    async def stop(self) -> None:
+        """Drains, and lets everything go."""
+        await self.drain()
+        await self._control.close()
         self._beat.cancel()
         await self.router.stop()
         await self._pool.close()
@@ -158,6 +196,11 @@ class GatewayActor:
             except RuntimeError:
                 log.exception("this gateway ends, to be started anew")
                 os._exit(1)
+
+    async def drain(self) -> int:
+        """Sends everybody away: see GatewayService."""
+        await asyncio.shield(self._started)
+        return await self._service.drain()
 
     async def ready(self) -> dict[str, Any]:
         """Back when the gateway listens."""

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import math
 import random
+from collections.abc import Callable
 
 from actors.metrics import count
 from actors.protocol import CloseCode
@@ -13,9 +15,15 @@ from serve_app.session import Session, Surroundings
 log = logging.getLogger("hereabouts.roster")
 
 BEAT_S = 0.5
-DRAIN_BATCH = 100
 DRAIN_PAUSE_S = 0.05
-RETRY_SPREAD_MS = 3_000
+DRAIN_PER_S = 1_000
+"""Sessions that are sent away in a second: what the other gateways can take in (connect and recovery)."""
+
+DRAIN_LIMIT_S = 15.0
+"""With more sessions than that allows, faster."""
+
+RETRY_SPREAD_MS = (500, 5_000)
+"""What is sent away at once does not come back at once: two milliseconds for each, within these."""
 
 
 class Roster:
@@ -33,7 +41,7 @@ class Roster:
         self.sessions.add(session)
         count("sockets_opened")
         if self.is_draining:
-            self._send_away(session)
+            self._send_away(session, "")
         return session
 
     async def beat(self) -> None:
@@ -48,13 +56,22 @@ class Roster:
                     log.exception("a heartbeat failed")
                     session.connection.transport.abort()
 
-    async def drain(self) -> None:
-        """Sends everybody away, in batches, and tells them when to come back."""
+    async def drain(self, to: Callable[[], str] = lambda: "") -> int:
+        """Sends everybody away, in batches, and tells them when to come back and where to. Returns how many
+        there were. `to` names a gateway, another one each time, or none.
+        """
         self.is_draining = True
+        count = len(self.sessions)
+        over_s = min(DRAIN_LIMIT_S, count / DRAIN_PER_S)
+        batch = math.ceil(count * DRAIN_PAUSE_S / over_s) if count else 0
         while self.sessions:
-            for session in list(self.sessions)[:DRAIN_BATCH]:
-                self._send_away(session)
-            await asyncio.sleep(DRAIN_PAUSE_S)
+            for session in list(self.sessions)[:batch]:
+                self._send_away(session, to(), spread_ms=2 * count)
+            if self.sessions:
+                await asyncio.sleep(DRAIN_PAUSE_S)
+        return count
 
-    def _send_away(self, session: Session) -> None:
-        session.close(CloseCode.SHUTDOWN, "this gateway stops", self._chance.randrange(RETRY_SPREAD_MS))
+    def _send_away(self, session: Session, to: str, spread_ms: int = 0) -> None:
+        least_ms, most_ms = RETRY_SPREAD_MS
+        retry_ms = self._chance.randrange(min(most_ms, max(least_ms, spread_ms)))
+        session.close(CloseCode.SHUTDOWN, "this gateway stops", retry_ms, to)

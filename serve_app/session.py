@@ -225,14 +225,14 @@ class Session:
 
     # -- the end --------------------------------------------------------------------------------------
 
-    def close(self, code: CloseCode, reason: str, retry_ms: int = 0) -> None:
-        """Says `bye` behind what is pending and closes the socket."""
+    def close(self, code: CloseCode, reason: str, retry_ms: int = 0, to: str = "") -> None:
+        """Says `bye` behind what is pending and closes the socket. `to` is a gateway to go to."""
         if self.stage is Stage.CLOSED:
             return
         self.stage = Stage.CLOSED
         count("sockets_closed", code=str(int(code)))
         connection = self.connection
-        bye = {"code": int(code), "reason": reason, "retry_ms": retry_ms}
+        bye = {"code": int(code), "reason": reason, "retry_ms": retry_ms} | ({"to": to} if to else {})
         connection.corked = False
         self.send({"bye": bye})
         connection.flush()

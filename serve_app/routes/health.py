@@ -60,7 +60,7 @@ async def check(here: Services) -> dict[str, bool]:
         "valkey": valkey,
         "sign_in": here.can_sign_in,
         "shards": bool(view.version) and set(view.owners) <= set(view.addresses),
-        "gateway": bool(view.gateways),
+        "gateway": any(view.gateways.values()),
     }
 
 

@@ -39,7 +39,7 @@ class RealTime(Answer):
 @router.get("/rt", summary="Where the WebSocket is")
 async def get_rt(here: ServicesHere, response: Response) -> RealTime:
     """No token needed. Ask again before each reconnection: gateways come and go."""
-    gateways = sorted(here.router.view.gateways.values())
+    gateways = sorted(url for url in here.router.view.gateways.values() if url)
     response.headers["Cache-Control"] = "no-store"
     return RealTime(
         url=_chance.choice(gateways) if gateways else here.config.gateway_url,

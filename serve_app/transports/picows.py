@@ -39,6 +39,8 @@ CLOSE_GRACE_S = 2.0
 CLOSE_GRACE_SLOW_S = 15.0
 """As CLOSE_GRACE_S, for a peer that has not taken yet what stands before it."""
 
+_LOOK_S = 0.05
+
 OpenSession = Callable[[Transport, Codec], Session]
 
 _PROTOCOL_ERROR, _TOO_BIG, _INTERNAL_ERROR = 1002, 1009, 1011
@@ -47,6 +49,9 @@ _NO_STATUS = 1005
 
 class _Socket(WSListener):
     """One WebSocket: a session's transport, and what picows calls."""
+
+    open_count = 0
+    """Sockets of this process that are not gone yet, those that are closing included."""
 
     def __init__(self, codec: Codec, open_session: OpenSession) -> None:
         self._codec = codec
@@ -64,6 +69,7 @@ class _Socket(WSListener):
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._ws = transport
+        _Socket.open_count += 1
         # With no room in the transport's own buffer, `pause_writing` says at once when the kernel is full.
         transport.underlying_transport.set_write_buffer_limits(high=0)
         self._session = self._open_session(self, self._codec)
@@ -118,6 +124,7 @@ class _Socket(WSListener):
         self._session.closed(_PROTOCOL_ERROR)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:  # noqa: ARG002
+        _Socket.open_count -= 1
         self._session.closed(self._close_code)
 
     def pause_writing(self) -> None:
@@ -145,6 +152,16 @@ class _Socket(WSListener):
     def abort(self) -> None:
         self._is_closing = True
         self._ws.disconnect(graceful=False)
+
+
+async def all_gone(limit_s: float) -> None:
+    """Back when every socket of this process is gone, or after `limit_s`: a process that ended with what it
+    sent still on its way would take the close frames along.
+    """
+    for _ in range(int(limit_s / _LOOK_S)):
+        if not _Socket.open_count:
+            return
+        await asyncio.sleep(_LOOK_S)
 
 
 def _any_code(code: int) -> WSCloseCode:
