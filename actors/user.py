@@ -120,7 +120,7 @@ def step(  # noqa: PLR0911, PLR0917 - one line per kind of message
     if isinstance(message, wire.RegionCandidates):
         return _candidates(state, message, now_ms)
     if isinstance(message, wire.Unsubscribe):
-        return [*_unsubscribe(state, message), Answer(asker, {})]
+        return [*_unsubscribe(state, message, gateway), Answer(asker, {})]
     name = message.ch.partition("@")[0] if isinstance(message, wire.Subscribe | wire.History) else ""
     if isinstance(message, wire.Subscribe) and name == "near":
         return _near(state, message, asker, gateway, now_ms, new_id)
@@ -138,12 +138,18 @@ def step(  # noqa: PLR0911, PLR0917 - one line per kind of message
     return [Refuse(asker, ErrorCode.NOT_AVAILABLE, "this channel does not do this")]
 
 
-def _unsubscribe(state: UserState, message: wire.Unsubscribe) -> list[UserEffect]:
-    state.views.pop(message.conn, None)
-    for listeners in state.listeners.values():
-        if message.ch.partition("@")[0] != "near":
-            listeners.pop(message.conn, None)
-    return _watch(state)
+def _unsubscribe(state: UserState, message: wire.Unsubscribe, gateway: str) -> list[UserEffect]:
+    """Only of what the connection has through this gateway: another may have taken its session up."""
+    name, conn = message.ch.partition("@")[0], message.conn
+    if name == "near":
+        near = state.views.get(conn)
+        if near is not None and near.gateway == gateway:
+            del state.views[conn]
+        return _watch(state)
+    listeners = state.listeners.get(name, {})
+    if listeners.get(conn) == gateway:
+        del listeners[conn]
+    return []
 
 
 def gateway_lost(state: UserState, gateway: str) -> list[UserEffect]:

@@ -56,6 +56,8 @@ def deployment_plan(
             "allowed_origins": settings.allowed_origins,
             "site": site,
             "rate_limits": settings.rate_limits,
+            "redis_url": redis_url,
+            "connections_per_user": settings.connections_per_user,
         },
         "api": {
             "run_dir": run_dir,

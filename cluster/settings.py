@@ -146,6 +146,11 @@ class Settings:
         2, "How many shard actors host the virtual actors; about one a core.", _whole(1, 256)
     )
     gateways: int = _setting(1, "How many gateways hold the WebSockets.", _whole(1, 256))
+    connections_per_user: int = _setting(
+        64,
+        "How many real-time connections one user may have at once; 0 means any number.",
+        _whole(0, 100_000),
+    )
     access_token_s: float = _setting(600.0, "How long an access token is valid.", _seconds(1, 86_400))
     idle_deactivate_s: float = _setting(
         900.0, "How long a virtual actor stays in memory after its last message.", _seconds(0.1, 86_400)

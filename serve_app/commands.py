@@ -21,6 +21,9 @@ ChannelNumber = Annotated[int, Meta(ge=0, lt=2**32)]
 Milliseconds = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 
 
+Mode = Literal["stream", "cache", "map", "passive"]
+
+
 class Resume(msgspec.Struct):
     """A session that the client would take up again."""
 
@@ -31,7 +34,7 @@ class Resume(msgspec.Struct):
 class SubscriptionOptions(msgspec.Struct):
     """All of a `sub` but its channel: what `connect.subs` holds per channel."""
 
-    mode: Literal["stream", "cache", "map", "passive"] | None = None
+    mode: Mode | None = None
     epoch: Epoch | None = None
     offset: Offset | None = None
     limit: Count | None = None

@@ -9,8 +9,11 @@ from actors.protocol import CloseCode, EngineError, ErrorCode
 from identity.tokens import Claims, TokenExpired, TokenInvalid
 from serve_app import commands
 from serve_app.frames import MESSAGE_LIMIT_BYTES, Envelope, error_body
+from serve_app.resuming import beginning, merged, take_up
+from serve_app.sessions import digest_of
 from serve_app.subscribing import subscribe
 from storage.ids import new_id
+from storage.live_sessions import LiveSession
 
 if TYPE_CHECKING:
     from serve_app.session import Session
@@ -54,13 +57,26 @@ async def _connect(session: "Session", frame_id: int, body: commands.Connect) ->
         return
     around, connection = session.around, session.connection
     left_s = claims.expires_at_s - around.wall_clock()
+    key = secrets.token_urlsafe(18)
+    session.key = digest_of(key)
     connection.user = claims.user
-    connection.id = new_id()
-    connection.device = body.device or connection.id
-    connection.since_ms = int(around.wall_clock() * 1000)
+    record = await take_up(session, body.resume)
+    is_resumed = record is not None
+    if record is None:
+        connection.id = new_id()
+        record = LiveSession(connection.id, int(around.wall_clock() * 1000))
+    connection.device = body.device or record.device
+    connection.since_ms = record.since_ms
+    subs = merged(record.subs, body.subs or {})
+    if around.sessions is not None and not await around.sessions.opened(session, beginning(session, subs)):
+        error = EngineError(ErrorCode.LIMIT, "this user has too many connections")
+        session.fail(frame_id, error)
+        session.close(CloseCode.CONNECTION_LIMIT, error.message)
+        return
     connection.corked = True
     session.begin(around.clock() + left_s)
-    _Opening(session, frame_id, _greeting(session, left_s), body.subs or {}).begin()
+    greeting = _greeting(session, left_s) | {"key": key, "resumed": is_resumed}
+    _Opening(session, frame_id, greeting, subs).begin()
     session.take_early()
 
 
@@ -68,13 +84,11 @@ def _greeting(session: "Session", left_s: float) -> dict[str, Any]:
     limits, connection = session.around.limits, session.connection
     return {
         "sid": connection.id,
-        "key": secrets.token_urlsafe(18),
         "user": connection.user,
         "node": session.around.node,
         "ping": _number(limits.ping_s),
         "pong": _number(limits.pong_s),
         "exp": max(0, int(left_s)),
-        "resumed": False,
         "subs": {},
         "limits": {
             "frame_bytes": MESSAGE_LIMIT_BYTES,
@@ -82,7 +96,7 @@ def _greeting(session: "Session", left_s: float) -> dict[str, Any]:
             "pub_per_s": _number(limits.pub_per_s),
             "pos_per_s": _number(limits.pos_per_s),
         },
-        "time": connection.since_ms,
+        "time": int(session.around.wall_clock() * 1000),
     }
 
 

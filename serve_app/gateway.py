@@ -11,7 +11,7 @@ import logging
 import os
 import random
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -27,9 +27,11 @@ from serve_app.control import Control
 from serve_app.hub import Hub
 from serve_app.limits import UNTHROTTLED, Limits
 from serve_app.roster import Roster
-from serve_app.session import Surroundings
+from serve_app.sessions import Sessions
+from serve_app.surroundings import Surroundings
 from serve_app.transports import asgi, picows
 from storage.ids import new_id
+from storage.positions import open_valkey
 from storage.postgres import UNREACHABLE, open_pool
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ class GatewayConfig:
     site: Site
     rate_limits: bool = True
     number: int = 0
+    redis_url: str = ""
+    connections_per_user: int = 64
 
 
 class GatewayService:
@@ -73,11 +77,17 @@ class GatewayService:
         self.roster: Roster
         self.router: Router
         self.hub: Hub
-        self._limits = limits or (Limits() if config.rate_limits else UNTHROTTLED)
+        self._limits = limits or replace(
+            Limits() if config.rate_limits else UNTHROTTLED,
+            connections_per_user=config.connections_per_user,
+        )
+        self.sessions: Sessions | None = None
         self._pool: Any = None
+        self._valkey: Any = None
         self._server: asyncio.AbstractServer
         self._beat: asyncio.Task[None]
         self._control: Control
+        self._storing: list[asyncio.Task[None]] = []
 
     @property
     def url(self) -> str:
@@ -97,8 +107,16 @@ class GatewayService:
         self.router.on_push = self.hub.pushed
         self.router.on_slots_moved = self.hub.takeover.slots_moved
         await self.router.start()
+        if config.redis_url:
+            self._valkey = open_valkey(config.redis_url)
+            self.sessions = Sessions(self._valkey, self.router.incarnation, self._limits)
         around = Surroundings(
-            self.hub, self.router, ReloadingVerifier(self._pool), config.site.node, self._limits
+            self.hub,
+            self.router,
+            ReloadingVerifier(self._pool),
+            config.site.node,
+            self._limits,
+            sessions=self.sessions,
         )
         self.roster = Roster(around)
         self._server = await picows.listen(
@@ -107,6 +125,12 @@ class GatewayService:
         self._beat = asyncio.get_running_loop().create_task(self.roster.beat())
         self._control = Control(self)
         await self._control.listen(config.run_dir, config.number)
+        if self.sessions is not None:
+            self.sessions.on_notice = self.roster.noticed
+            self._storing = [
+                asyncio.get_running_loop().create_task(work)
+                for work in (self.sessions.run(), self.sessions.listen())
+            ]
         metrics.gauge("sockets", lambda: len(self.roster.sessions))
         metrics.gauge("view_version", lambda: self.router.view.version)
         log.info("listening on %s, loop %s", self.url, type(asyncio.get_running_loop()).__module__)
@@ -135,6 +159,8 @@ class GatewayService:
         """Raises RuntimeError if this gateway can't do its work."""
         if self._beat.done():
             raise RuntimeError("the heartbeat has stopped")
+        if any(task.done() for task in self._storing):
+            raise RuntimeError("sessions are not stored any more")
 
     async def drain(self) -> int:
         """Leaves the view, takes no more sockets and sends everybody away (FAN-5): back when they are gone,
@@ -148,6 +174,8 @@ class GatewayService:
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_LIMIT_S):
                 count = await self.roster.drain(self._elsewhere)
+        if self.sessions is not None:
+            await self.sessions.settled()
         await picows.all_gone(LINGER_S)
         return count
 
@@ -162,8 +190,12 @@ class GatewayService:
         await self.drain()
         await self._control.close()
         self._beat.cancel()
+        for task in self._storing:
+            task.cancel()
         await self.router.stop()
         await self._pool.close()
+        if self._valkey is not None:
+            await self._valkey.aclose()
 
 
 class GatewayActor:

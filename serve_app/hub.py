@@ -39,6 +39,10 @@ class Subscription:
     """The actor has answered, and has not moved since."""
     is_gone: bool = False
     tries: int = 0
+    held: int = -1
+    """An offset that the client has reached for sure; -1 where none is known (session.py)."""
+    pinged: int = -1
+    """The offset that stood before the last ping."""
 
 
 class Hub:
@@ -58,6 +62,10 @@ class Hub:
         """A connection has a user now."""
         self._connections[connection.id] = connection
 
+    def connection(self, conn: str) -> Connection | None:
+        """The connection of this id."""
+        return self._connections.get(conn)
+
     def channel(self, name: str) -> Channel | None:
         """The channel of this internal name, if anybody here holds it."""
         return self.channels.get(name)
@@ -73,6 +81,14 @@ class Hub:
             for s in connection.subscriptions.values()
             if s.is_live and isinstance(s.channel, StreamChannel)
         }
+
+    def marks(self, connection: Connection) -> None:
+        """A ping comes next: whoever answers it has got all up to here."""
+        for subscription in connection.subscriptions.values():
+            channel = subscription.channel
+            if subscription.is_live and isinstance(channel, StreamChannel | NearChannel):
+                channel.settle(connection)
+                subscription.pinged = channel.offset
 
     # -- subscriptions --------------------------------------------------------------------------------
 
@@ -103,7 +119,8 @@ class Hub:
 
     def dropped(self, connection: Connection, *, clean: bool) -> None:
         """The socket is gone, with all its subscriptions."""
-        self._connections.pop(connection.id, None)
+        if self._connections.get(connection.id) is connection:
+            del self._connections[connection.id]
         for subscription in list(connection.subscriptions.values()):
             self.release(subscription)
             self.leave(subscription, clean=clean)
@@ -129,9 +146,14 @@ class Hub:
 
     def came_too_late(self, subscription: Subscription, error: EngineError | None) -> bool:
         """Whether the subscription ended while its actor was asked, which must then forget it."""
-        if subscription.is_gone and error is None:
+        if subscription.is_gone and error is None and not self._goes_on(subscription):
             self.leave(subscription, clean=True)
         return subscription.is_gone
+
+    def _goes_on(self, subscription: Subscription) -> bool:
+        """Whether a resumed session holds it now, through another connection here with the same id."""
+        successor = self._connections.get(subscription.connection.id)
+        return successor is not None and subscription.channel.name in successor.subscriptions
 
     def is_behind(self, subscription: Subscription, reply: Any) -> bool:
         """Whether members have been told more than the reply knows: it would leave a hole, so the actor is

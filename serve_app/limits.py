@@ -8,6 +8,10 @@ class Limits:
     """Per connection; times in seconds. Tests shorten them."""
 
     subs: int = 256
+    connections_per_user: int = 64
+    """At once, on all gateways; 0 is no limit."""
+    session_s: float = 120.0
+    """How long a session can be taken up again after its socket was lost (RT-7)."""
     commands_in_flight: int = 1024
     pub_per_s: float = 100.0
     pub_burst: float = 200.0

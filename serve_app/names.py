@@ -38,6 +38,11 @@ def internal_name(ch: str, user: str, connection: str) -> tuple[Kind, str]:
     raise EngineError(ErrorCode.UNKNOWN_CHANNEL, "no channel has such a name")
 
 
+def client_name(name: str) -> str:
+    """What a client calls the channel with this internal name."""
+    return name.partition("@")[0]
+
+
 def _require_id(text: str) -> None:
     if not is_id(text):
         raise EngineError(ErrorCode.DENIED, "no such channel, or not yours")

@@ -5,12 +5,15 @@ import logging
 import math
 import random
 from collections.abc import Callable
+from typing import cast
 
 from actors.metrics import count
 from actors.protocol import CloseCode
 from serve_app.connection import Transport
 from serve_app.frames import Codec
-from serve_app.session import Session, Surroundings
+from serve_app.resuming import replace
+from serve_app.session import Session
+from serve_app.surroundings import Surroundings
 
 log = logging.getLogger("hereabouts.roster")
 
@@ -43,6 +46,12 @@ class Roster:
         if self.is_draining:
             self._send_away(session, "")
         return session
+
+    def noticed(self, sid: bytes, key: bytes) -> None:
+        """Another gateway took a session over that was held here under the key with this digest."""
+        connection = self._around.hub.connection(sid.decode(errors="replace"))
+        if connection is not None:
+            replace(cast(Session, connection.owner), key)
 
     async def beat(self) -> None:
         """Runs for ever: gives every session the time twice a second."""

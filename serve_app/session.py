@@ -5,18 +5,14 @@ is in verbs.py and entry.py; their replies leave with the hub's next tick.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from actors import messages as wire
 from actors.metrics import count
 from actors.protocol import CloseCode, EngineError, ErrorCode
-from actors.router import Router
-from identity.tokens import Claims
 from serve_app.channel import Channel
 from serve_app.connection import STALL_LIMIT_S, Connection, Transport
 from serve_app.frames import (
@@ -28,9 +24,11 @@ from serve_app.frames import (
     UndecodableError,
     error_body,
 )
-from serve_app.hub import Hub
-from serve_app.limits import Bucket, Limits
+from serve_app.limits import Bucket
+from serve_app.surroundings import Surroundings
 from serve_app.verbs import VERBS
+
+__all__ = ["Session", "Stage", "Surroundings"]
 
 EARLY_LIMIT_BYTES = 4 * MESSAGE_LIMIT_BYTES
 """How much may arrive while the token is verified, by somebody who is nobody yet."""
@@ -49,33 +47,13 @@ class Stage(IntEnum):
     CLOSED = 3
 
 
-class Verifier(Protocol):
-    """Verifies access tokens."""
-
-    async def verify(self, token: str) -> Claims:
-        """Who the token speaks for. Raises TokenExpired or TokenInvalid."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What all sessions of a gateway share."""
-
-    hub: Hub
-    router: Router
-    verifier: Verifier
-    node: str
-    limits: Limits = field(default_factory=Limits)
-    clock: Callable[[], float] = time.monotonic
-    wall_clock: Callable[[], float] = time.time
-
-
 class Session:
     """One socket, from its upgrade to its end."""
 
     __slots__ = (
-        "_commands", "_early", "_in_flight", "_malformed", "_on_closed", "_opened_s", "_ping_due_s", "_pings",
-        "_pong_due_s", "_tasks", "around", "connection", "ephemerals", "expires_s", "late_unsubs",
-        "positions", "publications", "stage",
+        "_awaits_pong", "_commands", "_early", "_in_flight", "_is_replaced", "_malformed", "_on_closed",
+        "_opened_s", "_ping_due_s", "_pings", "_pong_due_s", "_tasks", "around", "connection", "ephemerals",
+        "expires_s", "key", "late_unsubs", "positions", "publications", "spent_key", "stage",
     )  # fmt: skip
 
     def __init__(
@@ -101,6 +79,12 @@ class Session:
         self._opened_s = now_s
         self._ping_due_s = 0.0
         self._pong_due_s: float | None = None
+        self._awaits_pong = False
+        self._is_replaced = False
+        self.key = b""
+        """The digest of the key that takes this session up again."""
+        self.spent_key = b""
+        """That of the key that did, until the client has shown that it got the next one."""
         self._pings = 0
         self._in_flight = 0
         self._malformed = 0
@@ -195,11 +179,24 @@ class Session:
         self._ping_due_s = now_s + limits.ping_s
         self._pong_due_s = now_s + limits.pong_s
         self._pings += 1
+        self._awaits_pong = True
+        self.around.hub.marks(connection)
         connection.queue(connection.codec.ping)
         if self._pings % 2 == 0:
             tops = self.around.hub.positions(connection)
             if tops:
                 self.send({"tops": tops})
+
+    def _ponged(self) -> None:
+        """The client has read all that stood before the ping: its session may go on from there."""
+        if not self._awaits_pong:
+            return
+        self._awaits_pong = False
+        self.spent_key = b""
+        for subscription in self.connection.subscriptions.values():
+            subscription.held = max(subscription.held, subscription.pinged)
+        if self.around.sessions is not None:
+            self.around.sessions.confirmed(self)
 
     # -- from the hub ---------------------------------------------------------------------------------
 
@@ -222,6 +219,14 @@ class Session:
             self.close(CloseCode(code), reason)
         else:
             self.send({"p": channel.n, "unsub": {"code": code, "reason": reason}})
+            self.subscriptions_changed()
+
+    def replaced(self) -> None:
+        """The session goes on through another connection: this one ends, and writes nothing of it."""
+        self._is_replaced = True
+        if self.around.sessions is not None:
+            self.around.sessions.replaced(self)
+        self.close(CloseCode.FORCED_RECONNECT, "this session goes on elsewhere")
 
     # -- the end --------------------------------------------------------------------------------------
 
@@ -244,7 +249,10 @@ class Session:
         for task in self._tasks:
             task.cancel()
         self._early.clear()
-        if self.connection.id:
+        if self.expires_s:  # it had begun
+            sessions = self.around.sessions
+            if sessions is not None and not self._is_replaced:
+                (sessions.ended if clean else sessions.lost)(self)
             self.around.hub.dropped(self.connection, clean=clean)
         self._on_closed(self)
 
@@ -257,6 +265,7 @@ class Session:
         try:
             envelope = codec.envelope(frame)
             if not envelope:
+                self._ponged()
                 return
             if "id" in envelope:
                 frame_id = codec.decode(envelope["id"], FrameId)
@@ -356,6 +365,11 @@ class Session:
         self.expires_s = expires_s
         self._ping_due_s = self.around.clock() + self.around.limits.ping_s
         self.around.hub.opened(self.connection)
+
+    def subscriptions_changed(self) -> None:
+        """The session is to be remembered by other subscriptions than before."""
+        if self.around.sessions is not None and self.is_open:
+            self.around.sessions.changed(self)
 
     def take_early(self) -> None:
         """Handles what came while the token was verified."""

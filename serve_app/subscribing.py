@@ -77,11 +77,12 @@ def _subscribed(
     if not session.is_open:
         return
     if error is None:
-        channel = session.around.hub.channel(name)
-        assert channel is not None
+        subscription = session.connection.subscriptions[name]
+        subscription.held = _reached(subscription.message, reply)
+        session.subscriptions_changed()
         if reply.get("was_recovering"):
             count("resumes", recovered="yes" if reply["recovered"] else "no")
-        done({"n": channel.n, **reply, "ch": ch}, None)
+        done({"n": subscription.channel.n, **reply, "ch": ch}, None)
     else:
         done(None, error)
     for frame_id in unsubs:
@@ -91,7 +92,16 @@ def _subscribed(
             session.fail(frame_id, refused)
 
 
+def _reached(asked: wire.Subscribe, reply: Any) -> int:
+    """Where the client is whether it gets the reply or not: a reply that is lost must be given again."""
+    if asked.mode == "cache":
+        return -1
+    offset: int = reply["offset"]
+    return asked.offset if reply.get("recovered") and asked.offset >= 0 else offset
+
+
 def _leave(session: "Session", frame_id: int, name: str) -> None:
     if not session.around.hub.unsubscribe(session.connection, name, clean=True):
         raise EngineError(ErrorCode.BAD_REQUEST, "this connection is not subscribed to it")
+    session.subscriptions_changed()
     session.finish(frame_id, "unsub", {}, None)

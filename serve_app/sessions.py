@@ -1,0 +1,274 @@
+"""The sessions that can be taken up again on any gateway (RT-7): written in batches, beside the connections.
+
+What one connection costs here is a digest. Writes wait for each other in one pipeline: a connect waits for
+its own, a changed subscription is stored within LAZY_S, a position with the pong that proves it. While Valkey
+is away connections go on as if there were no sessions, and are stored when it is back.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from serve_app.names import client_name
+from storage import live_sessions
+from storage.live_sessions import Hold, LiveSession, LiveSubscription, Operation, Taken
+
+if TYPE_CHECKING:
+    from serve_app.limits import Limits
+    from serve_app.session import Session
+
+log = logging.getLogger("hereabouts.sessions")
+
+LAZY_S = 0.5
+PATIENCE_S = 0.5
+"""How long a connect waits for Valkey."""
+
+BATCH = 500
+QUEUE_LIMIT = 50_000
+"""Operations that wait; past it the oldest is lost, and with it a session's resumption or freshness."""
+
+_RETRY_S = 1.0
+
+Done = Callable[[Any], None]
+
+
+def digest_of(key: str) -> bytes:
+    """What is kept of a key."""
+    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+class Sessions:
+    """Stores and takes the sessions of one gateway."""
+
+    def __init__(
+        self,
+        valkey: Redis,
+        gateway: str,
+        limits: "Limits",
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.gateway = gateway
+        self.on_notice: Callable[[bytes, bytes], None] = lambda _sid, _rest: None
+        self._valkey = valkey
+        self._limits = limits
+        self._wall_clock = wall_clock
+        self._queue: dict[object, tuple[Callable[[], Operation | None], Done]] = {}
+        """By session where only the newest write counts; in order of asking."""
+        self._lazy: dict[Session, None] = {}
+        self._wanted = asyncio.Event()
+        self._is_away = False
+        self._loop = asyncio.get_running_loop()
+
+    # -- what sessions ask for ----------------------------------------------------------------------------
+
+    async def take(self, sid: str, key: str, user: str, new_key: bytes) -> Taken | None:
+        """A session whose client knows its key and is its user, now this gateway's under a new key."""
+        hold = Hold(sid, user, self.gateway, new_key, digest_of(key))
+        asked = live_sessions.take(hold, now_ms=self._now_ms())
+        taken = live_sessions.taken(await self._answer(lambda: asked))
+        if taken is not None and taken.gateway != self.gateway:
+            await self._tell(taken.gateway, b"taken " + sid.encode() + b" " + taken.key)
+        return taken
+
+    async def opened(self, session: "Session", record: LiveSession) -> bool:
+        """Stores a session that begins. False if its user has too many connections."""
+        asked = live_sessions.write(
+            _hold(session, self.gateway), record, now_ms=self._now_ms(), keep_ms=self._alive_ms,
+            limit=self._limits.connections_per_user,
+        )  # fmt: skip
+        return bool(await self._answer(lambda: asked) != live_sessions.TOO_MANY)
+
+    def changed(self, session: "Session") -> None:
+        """Its subscriptions are others now."""
+        if not self._lazy:
+            self._loop.call_later(LAZY_S, self._ripen)
+        self._lazy[session] = None
+
+    def confirmed(self, session: "Session") -> None:
+        """Its client has shown how far it is; the session is good for longer."""
+        self._lazy.pop(session, None)
+        self._put(session, lambda: self._write(session), lambda reply: self._written(session, reply))
+
+    def lost(self, session: "Session") -> None:
+        """Its socket is gone, and may come back. Called before its subscriptions are."""
+        self._lazy.pop(session, None)
+        operation = live_sessions.write(
+            _hold(session, self.gateway), record_of(session), now_ms=self._now_ms(),
+            keep_ms=int(self._limits.session_s * 1000), lost=True,
+        )  # fmt: skip
+        self._put(session, lambda: operation, _ignore)
+
+    def ended(self, session: "Session") -> None:
+        """Its client has left, or was told to stay away."""
+        self._lazy.pop(session, None)
+        operation = live_sessions.end(_hold(session, self.gateway))
+        self._put(session, lambda: operation, _ignore)
+
+    def replaced(self, session: "Session") -> None:
+        """It is another connection's now: nothing more is written for this one."""
+        self._lazy.pop(session, None)
+        self._queue.pop(session, None)
+
+    # -- the work -----------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Writes what is asked for, until it is cancelled."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            while self._queue:
+                await self._flush()
+
+    async def listen(self) -> None:
+        """Hears what other gateways say to this one, until it is cancelled."""
+        while True:
+            with suppress(RedisError, OSError, TimeoutError):
+                async with self._valkey.pubsub(ignore_subscribe_messages=True) as notices:
+                    await notices.subscribe(live_sessions.notices_of(self.gateway))
+                    async for notice in notices.listen():
+                        self._noticed(notice["data"])
+            await asyncio.sleep(_RETRY_S)
+
+    def _noticed(self, data: bytes) -> None:
+        kind, _, rest = data.partition(b" ")
+        name, _, rest = rest.partition(b" ")
+        if kind == b"taken":
+            self.on_notice(name, rest)
+
+    async def _tell(self, gateway: str, notice: bytes) -> None:
+        with suppress(RedisError, OSError, TimeoutError):
+            await self._valkey.publish(live_sessions.notices_of(gateway), notice)
+
+    async def _answer(self, operation: Callable[[], Operation | None]) -> Any:
+        """What Valkey says, or None where it says nothing in time."""
+        if self._is_away:
+            return None
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._put(future, operation, lambda reply: None if future.done() else future.set_result(reply))
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await future
+        except TimeoutError:
+            return None
+
+    async def settled(self) -> None:
+        """Back when all is stored that was asked for, or can't be now."""
+        if self._lazy:
+            self._ripen()
+        await self._answer(lambda: None)
+
+    def _put(self, key: object, operation: Callable[[], Operation | None], done: Done) -> None:
+        self._queue.pop(key, None)
+        self._queue[key] = (operation, done)
+        if len(self._queue) > QUEUE_LIMIT:
+            _, lost = self._queue.pop(next(iter(self._queue)))
+            lost(None)
+        self._wanted.set()
+
+    async def _flush(self) -> None:
+        batch: list[tuple[object, tuple[Callable[[], Operation | None], Done]]] = []
+        idle: list[Done] = []
+        pipe = self._valkey.pipeline(transaction=False)
+        for key in list(self._queue)[:BATCH]:
+            entry = self._queue.pop(key)
+            operation = entry[0]()
+            if operation is None:
+                idle.append(entry[1])
+            else:
+                pipe.eval(*operation)
+                batch.append((key, entry))
+        if not batch:
+            for done in idle:
+                done(None)
+            return
+        try:
+            replies = await pipe.execute(raise_on_error=False)
+        except (RedisError, OSError, TimeoutError) as error:
+            self._wait_for_valkey(batch, type(error).__name__)
+            await asyncio.sleep(_RETRY_S)
+            return
+        if self._is_away:
+            self._is_away = False
+            log.info("sessions are stored again")
+        for (_, (_, done)), reply in zip(batch, replies, strict=True):
+            if isinstance(reply, Exception):
+                log.warning("a session was not stored: %s", reply)
+                done(None)
+            else:
+                done(reply)
+        for done in idle:
+            done(None)
+
+    def _wait_for_valkey(
+        self, batch: list[tuple[object, tuple[Callable[[], Operation | None], Done]]], reason: str
+    ) -> None:
+        """Nobody waits for an answer any more; what a session is to be remembered by is tried again."""
+        if not self._is_away:
+            self._is_away = True
+            log.warning("sessions are not stored now: %s", reason)
+        newer, self._queue = self._queue, {}
+        for key, (operation, done) in batch:
+            if isinstance(key, asyncio.Future):
+                done(None)
+            elif key not in newer:
+                self._queue[key] = (operation, done)
+        self._queue |= newer
+        for key in [key for key in self._queue if isinstance(key, asyncio.Future)]:
+            self._queue.pop(key)[1](None)
+        self._wanted.set()
+
+    def _ripen(self) -> None:
+        lazy, self._lazy = self._lazy, {}
+        for session in lazy:
+            self.confirmed(session)
+
+    def _write(self, session: "Session") -> Operation | None:
+        if not session.is_open:
+            return None
+        return live_sessions.write(
+            _hold(session, self.gateway), record_of(session), now_ms=self._now_ms(), keep_ms=self._alive_ms
+        )
+
+    @staticmethod
+    def _written(session: "Session", reply: Any) -> None:
+        if reply == live_sessions.TAKEN:
+            session.replaced()
+
+    @property
+    def _alive_ms(self) -> int:
+        """A gateway that dies says nothing: what it stored at the last pong outlives it by `session_s`."""
+        limits = self._limits
+        return int((limits.session_s + limits.ping_s + limits.pong_s + LAZY_S) * 1000)
+
+    def _now_ms(self) -> int:
+        return int(self._wall_clock() * 1000)
+
+
+def _ignore(_: Any) -> None:
+    pass
+
+
+def _hold(session: "Session", gateway: str) -> Hold:
+    connection = session.connection
+    return Hold(connection.id, connection.user, gateway, session.key, session.spent_key)
+
+
+def record_of(session: "Session") -> LiveSession:
+    """What the session is now."""
+    connection = session.connection
+    subs = []
+    for name, subscription in connection.subscriptions.items():
+        message, channel = subscription.message, subscription.channel
+        offset = subscription.held
+        epoch = getattr(channel, "epoch", "") if offset >= 0 else ""
+        subs.append(
+            LiveSubscription(client_name(name), message.mode, epoch, offset if epoch else -1, message.filter)
+        )
+    return LiveSession(connection.device, connection.since_ms, subs)
