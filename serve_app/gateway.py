@@ -108,7 +108,7 @@ class GatewayService:
         self.router.on_slots_moved = self.hub.takeover.slots_moved
         await self.router.start()
         if config.redis_url:
-            self._valkey = open_valkey(config.redis_url)
+            self._valkey = open_valkey(config.redis_url, patience_s=0.5)
             self.sessions = Sessions(self._valkey, self.router.incarnation, self._limits)
         around = Surroundings(
             self.hub,

@@ -18,7 +18,8 @@ from redis.exceptions import RedisError
 
 from serve_app.names import client_name
 from storage import live_sessions
-from storage.live_sessions import Hold, LiveSession, LiveSubscription, Operation, Taken
+from storage.batches import Batches, Operation
+from storage.live_sessions import Hold, LiveSession, LiveSubscription, Taken
 
 if TYPE_CHECKING:
     from serve_app.limits import Limits
@@ -27,16 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("hereabouts.sessions")
 
 LAZY_S = 0.5
-PATIENCE_S = 0.5
-"""How long a connect waits for Valkey."""
-
-BATCH = 500
-QUEUE_LIMIT = 50_000
-"""Operations that wait; past it the oldest is lost, and with it a session's resumption or freshness."""
-
 _RETRY_S = 1.0
-
-Done = Callable[[Any], None]
+_LISTEN_S = 30.0
 
 
 def digest_of(key: str) -> bytes:
@@ -59,11 +52,9 @@ class Sessions:
         self._valkey = valkey
         self._limits = limits
         self._wall_clock = wall_clock
-        self._queue: dict[object, tuple[Callable[[], Operation | None], Done]] = {}
-        """By session where only the newest write counts; in order of asking."""
+        self._batches = Batches(valkey)
+        """Keyed by session where only the newest write counts."""
         self._lazy: dict[Session, None] = {}
-        self._wanted = asyncio.Event()
-        self._is_away = False
         self._loop = asyncio.get_running_loop()
 
     # -- what sessions ask for ----------------------------------------------------------------------------
@@ -72,7 +63,7 @@ class Sessions:
         """A session whose client knows its key and is its user, now this gateway's under a new key."""
         hold = Hold(sid, user, self.gateway, new_key, digest_of(key))
         asked = live_sessions.take(hold, now_ms=self._now_ms())
-        taken = live_sessions.taken(await self._answer(lambda: asked))
+        taken = live_sessions.taken(await self._batches.ask(asked))
         if taken is not None and taken.gateway != self.gateway:
             await self._tell(taken.gateway, b"taken " + sid.encode() + b" " + taken.key)
         return taken
@@ -83,7 +74,7 @@ class Sessions:
             _hold(session, self.gateway), record, now_ms=self._now_ms(), keep_ms=self._alive_ms,
             limit=self._limits.connections_per_user,
         )  # fmt: skip
-        return bool(await self._answer(lambda: asked) != live_sessions.TOO_MANY)
+        return bool(await self._batches.ask(asked) != live_sessions.TOO_MANY)
 
     def changed(self, session: "Session") -> None:
         """Its subscriptions are others now."""
@@ -94,7 +85,7 @@ class Sessions:
     def confirmed(self, session: "Session") -> None:
         """Its client has shown how far it is; the session is good for longer."""
         self._lazy.pop(session, None)
-        self._put(session, lambda: self._write(session), lambda reply: self._written(session, reply))
+        self._batches.put(session, lambda: self._write(session), lambda reply: self._written(session, reply))
 
     def lost(self, session: "Session") -> None:
         """Its socket is gone, and may come back. Called before its subscriptions are."""
@@ -103,28 +94,24 @@ class Sessions:
             _hold(session, self.gateway), record_of(session), now_ms=self._now_ms(),
             keep_ms=int(self._limits.session_s * 1000), lost=True,
         )  # fmt: skip
-        self._put(session, lambda: operation, _ignore)
+        self._batches.put(session, lambda: operation, _ignore)
 
     def ended(self, session: "Session") -> None:
         """Its client has left, or was told to stay away."""
         self._lazy.pop(session, None)
         operation = live_sessions.end(_hold(session, self.gateway))
-        self._put(session, lambda: operation, _ignore)
+        self._batches.put(session, lambda: operation, _ignore)
 
     def replaced(self, session: "Session") -> None:
         """It is another connection's now: nothing more is written for this one."""
         self._lazy.pop(session, None)
-        self._queue.pop(session, None)
+        self._batches.drop(session)
 
     # -- the work -----------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Writes what is asked for, until it is cancelled."""
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            while self._queue:
-                await self._flush()
+        await self._batches.run()
 
     async def listen(self) -> None:
         """Hears what other gateways say to this one, until it is cancelled."""
@@ -132,8 +119,10 @@ class Sessions:
             with suppress(RedisError, OSError, TimeoutError):
                 async with self._valkey.pubsub(ignore_subscribe_messages=True) as notices:
                     await notices.subscribe(live_sessions.notices_of(self.gateway))
-                    async for notice in notices.listen():
-                        self._noticed(notice["data"])
+                    while True:
+                        notice = await notices.get_message(timeout=_LISTEN_S)
+                        if notice is not None:
+                            self._noticed(notice["data"])
             await asyncio.sleep(_RETRY_S)
 
     def _noticed(self, data: bytes) -> None:
@@ -146,83 +135,11 @@ class Sessions:
         with suppress(RedisError, OSError, TimeoutError):
             await self._valkey.publish(live_sessions.notices_of(gateway), notice)
 
-    async def _answer(self, operation: Callable[[], Operation | None]) -> Any:
-        """What Valkey says, or None where it says nothing in time."""
-        if self._is_away:
-            return None
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._put(future, operation, lambda reply: None if future.done() else future.set_result(reply))
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                return await future
-        except TimeoutError:
-            return None
-
     async def settled(self) -> None:
         """Back when all is stored that was asked for, or can't be now."""
         if self._lazy:
             self._ripen()
-        await self._answer(lambda: None)
-
-    def _put(self, key: object, operation: Callable[[], Operation | None], done: Done) -> None:
-        self._queue.pop(key, None)
-        self._queue[key] = (operation, done)
-        if len(self._queue) > QUEUE_LIMIT:
-            _, lost = self._queue.pop(next(iter(self._queue)))
-            lost(None)
-        self._wanted.set()
-
-    async def _flush(self) -> None:
-        batch: list[tuple[object, tuple[Callable[[], Operation | None], Done]]] = []
-        idle: list[Done] = []
-        pipe = self._valkey.pipeline(transaction=False)
-        for key in list(self._queue)[:BATCH]:
-            entry = self._queue.pop(key)
-            operation = entry[0]()
-            if operation is None:
-                idle.append(entry[1])
-            else:
-                pipe.eval(*operation)
-                batch.append((key, entry))
-        if not batch:
-            for done in idle:
-                done(None)
-            return
-        try:
-            replies = await pipe.execute(raise_on_error=False)
-        except (RedisError, OSError, TimeoutError) as error:
-            self._wait_for_valkey(batch, type(error).__name__)
-            await asyncio.sleep(_RETRY_S)
-            return
-        if self._is_away:
-            self._is_away = False
-            log.info("sessions are stored again")
-        for (_, (_, done)), reply in zip(batch, replies, strict=True):
-            if isinstance(reply, Exception):
-                log.warning("a session was not stored: %s", reply)
-                done(None)
-            else:
-                done(reply)
-        for done in idle:
-            done(None)
-
-    def _wait_for_valkey(
-        self, batch: list[tuple[object, tuple[Callable[[], Operation | None], Done]]], reason: str
-    ) -> None:
-        """Nobody waits for an answer any more; what a session is to be remembered by is tried again."""
-        if not self._is_away:
-            self._is_away = True
-            log.warning("sessions are not stored now: %s", reason)
-        newer, self._queue = self._queue, {}
-        for key, (operation, done) in batch:
-            if isinstance(key, asyncio.Future):
-                done(None)
-            elif key not in newer:
-                self._queue[key] = (operation, done)
-        self._queue |= newer
-        for key in [key for key in self._queue if isinstance(key, asyncio.Future)]:
-            self._queue.pop(key)[1](None)
-        self._wanted.set()
+        await self._batches.ask(None)
 
     def _ripen(self) -> None:
         lazy, self._lazy = self._lazy, {}

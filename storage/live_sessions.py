@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from storage.batches import Operation
+
 _PREFIX = "hereabouts:session:"
 _BY_USER = "hereabouts:connections:"
 _GATEWAY = "hereabouts:gateway:"
@@ -75,9 +77,6 @@ return 1
 
 WRITTEN, TAKEN, TOO_MANY = 1, 0, -1
 """What `write` comes to: stored; another gateway has the session; the user has too many connections."""
-
-Operation = tuple[Any, ...]
-"""Arguments of EVAL."""
 
 
 class Hold(msgspec.Struct, frozen=True):

@@ -34,9 +34,9 @@ def _key(slot: int) -> str:
     return f"hereabouts:position:{slot}"
 
 
-def open_valkey(url: str) -> redis.Redis:
+def open_valkey(url: str, patience_s: float = 2.0) -> redis.Redis:
     """A client; connections are made when needed. RESP2: RESP3 changes the shape of stream replies."""
-    return redis.from_url(url, protocol=2, socket_timeout=2.0, socket_connect_timeout=2.0)
+    return redis.from_url(url, protocol=2, socket_timeout=patience_s, socket_connect_timeout=patience_s)
 
 
 async def save(valkey: redis.Redis, places: Mapping[tuple[int, str], Place]) -> None:
