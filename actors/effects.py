@@ -48,6 +48,16 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class Fan:
+    """A push to every gateway that hears a channel; and, while it is not known which do, to all (FAN-2)."""
+
+    gateways: tuple[str, ...]
+    message: Pushed
+    slot: int = -1
+    """The slot of the channel's actor; -1: to these gateways only."""
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """A publication that has no offset yet: the committer assigns it and stores it."""
 
@@ -74,4 +84,4 @@ class ReadHistory:
     """The page at the newest end of the bounds, but oldest first in the answer."""
 
 
-Effect = Answer | Refuse | Send | Draft | ReadHistory
+Effect = Answer | Refuse | Send | Fan | Draft | ReadHistory

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from actors.activation import Activation, Waiting
 from actors.effects import NOBODY, Asker
+from actors.fanout import FanOut
 from actors.messages import Request
 from actors.router import Router
 
@@ -52,6 +53,10 @@ class Hosting(Protocol):
     @property
     def router(self) -> Router:
         """The way to other virtual actors."""
+
+    @property
+    def fan_out(self) -> FanOut:
+        """The way to gateways."""
 
     @property
     def activations(self) -> dict[tuple[str, str], Activation]:

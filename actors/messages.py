@@ -43,6 +43,10 @@ class Subscribe(_Message, tag=1):
     shadow: dict[str, int] | None = None
     """Map channels after a hand-over: key → version that the connection already holds, so that the new
     activation continues (epoch, offset) with deltas instead of starting over."""
+    birth: int = 0
+    """The gateway's clock, which rises with every Subscribe that it sends (PRE-1); 0: it keeps none."""
+    settled: int = 0
+    """Everything born up to there was answered or has ended: a Subscribe that old is a late copy."""
 
 
 class Unsubscribe(_Message, tag=2):
@@ -53,6 +57,9 @@ class Unsubscribe(_Message, tag=2):
     user: str
     conn: str
     clean: bool = True
+    birth: int = 0
+    """Of the Subscribe that ends, see there; what was born later goes on."""
+    settled: int = 0
 
 
 class Publish(_Message, tag=3):
@@ -136,6 +143,32 @@ class ViewQuery(_Message, tag=10):
     """Asks the Directory for its newest view: somebody was heard of who knows a newer one (ACT-3)."""
 
     rid: int
+
+
+class Told(_Message, tag=80):
+    """Gateway to shard: all that it holds in these slots it has told to their activations of these epochs;
+    what it told before and was born up to `settled` is no more.
+    """
+
+    slots: list[int]
+    epochs: list[int]
+    settled: int
+
+
+class RowsTold(_Message, tag=81):
+    """The shard to each of its rooms: what `Told` means for it."""
+
+    rid: int
+    ch: str
+    settled: int
+
+
+class Vacant(_Message, tag=82):
+    """Gateway to room: nobody here has held the channel for a while; nothing born up to `clock` lives."""
+
+    rid: int
+    ch: str
+    clock: int
 
 
 # -- shard to shard ------------------------------------------------------------------------------------
@@ -272,13 +305,23 @@ class PushMap(_Message, tag=52):
 
 
 class PushPresence(_Message, tag=53):
-    """A presence diff of `ch`: `joins` and `leaves` are JSON lists of metas of ONE user."""
+    """A presence diff of `ch`: `joins` and `leaves` are JSON lists of metas, of one user (`user`) or, where
+    nobody is hidden, of several ("").
+    """
 
     ch: str
     user: str
     joins: JSON
     leaves: JSON
     hide: list[str] | None = None
+
+
+class PushCounts(_Message, tag=83):
+    """Counters of `ch` for its passive subscribers: living `stream` and `cache` subscriptions, top offset."""
+
+    ch: str
+    subs: int
+    offset: int
 
 
 class Unsubscribed(_Message, tag=54):
@@ -331,7 +374,8 @@ class Drain(_Message, tag=120):
 
 Request = (
     Subscribe | Unsubscribe | Publish | Ephemeral | Position | History | PresenceQuery | NearQuery | Refresh
-    | ViewQuery | RegionEnter | RegionLeave | RegionWatch | RegionCandidates | Crossing | StatusQuery | Drain
+    | ViewQuery | RowsTold | Vacant | RegionEnter | RegionLeave | RegionWatch | RegionCandidates | Crossing
+    | StatusQuery | Drain
 )  # fmt: skip
-Pushed = Push | PushEphemeral | PushMap | PushPresence | Unsubscribed
-Message = Request | Reply | Failure | Pushed | Hello | View
+Pushed = Push | PushEphemeral | PushMap | PushPresence | PushCounts | Unsubscribed
+Message = Request | Reply | Failure | Pushed | Hello | View | Told

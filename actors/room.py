@@ -4,16 +4,19 @@ The state is updated in place (docs/decisions): a step reads no clock, does no I
 be done. Offsets are assigned when the shard commits a tick (`assign`), published when it has (`committed`).
 """
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from actors import attendance as who
 from actors import messages as wire
-from actors.effects import NOBODY, Answer, Asker, Draft, Effect, ReadHistory, Refuse, Send
-from actors.presence import Diff, Presence, PresenceSet
+from actors.attendance import Attendance
+from actors.effects import NOBODY, Answer, Asker, Draft, Effect, Fan, ReadHistory, Refuse
+from actors.placement import slot_of
+from actors.presence import Diff
 from actors.protocol import RECOVERY_LIMIT, ErrorCode
 from actors.stream import Publication, Stream
 
@@ -50,20 +53,19 @@ class RoomState:
     """Member → the members with whom a block stands, either way."""
     assigned: int = 0
     acks: OrderedDict[tuple[str, str], Ack] = field(default_factory=OrderedDict)
-    subscribers: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Connection → (gateway, user)."""
-    watchers: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Connections subscribed to the room's presence."""
-    presence: PresenceSet = field(default_factory=PresenceSet)
-    hearing: Counter[str] = field(default_factory=Counter)
-    """Gateways with subscribers, and how many."""
-    watching: Counter[str] = field(default_factory=Counter)
+    attendance: Attendance = field(default_factory=Attendance)
+    slot: int = -1
     knows_all_cids: bool = False
     """Every cid of the log is in `acks`: a young room, or one in memory."""
     is_direct: bool = False
     """Between two people: a block ends what either says, as over HTTP."""
     starting_over: bool = False
     """A commit was refused, and what the log holds is not read yet: nothing can be assigned."""
+    is_new: bool = False
+    """In memory, and begun by this activation: nobody anywhere can go on from what they have."""
+
+    def __post_init__(self) -> None:
+        self.slot = slot_of("room", self.room)
 
     def knows(self, draft: Draft) -> bool:
         """Whether this very sending is known to be a repetition."""
@@ -82,7 +84,7 @@ class RoomState:
     @property
     def is_idle(self) -> bool:
         """Nobody hears it and nothing is on its way."""
-        return not self.subscribers and not self.watchers and not self.presence.by_conn
+        return self.attendance.is_empty
 
 
 def step(  # noqa: PLR0911 - one line per kind of message
@@ -90,8 +92,8 @@ def step(  # noqa: PLR0911 - one line per kind of message
 ) -> list[Effect]:
     """One message to the room. `gateway` is the peer that sent it."""
     user = getattr(message, "user", "")
-    if isinstance(message, wire.Unsubscribe):
-        return [*_unsubscribe(state, message, now_ms), Answer(asker, {})]
+    if isinstance(message, wire.Unsubscribe | wire.RowsTold | wire.Vacant):
+        return [*_heard_of(state, message, gateway, now_ms), Answer(asker, {})]
     if user not in state.members or _is_ended(state, user, message):
         return [Refuse(asker, ErrorCode.DENIED, "no such channel, or not yours")]
     if isinstance(message, wire.Publish):
@@ -104,11 +106,11 @@ def step(  # noqa: PLR0911 - one line per kind of message
         event = b'{"u":"%s","d":%s}' % (message.user.encode(), message.d)
         hide = list(state.blocked.get(user, ())) or None
         push = wire.PushEphemeral(state.channel, event, message.conn, hide)
-        return [*(Send(g, push) for g in state.hearing), Answer(asker, {})]
+        return [_fan(state, push), Answer(asker, {})]
     if isinstance(message, wire.History):
         return _history(state, message, asker)
     if isinstance(message, wire.PresenceQuery):
-        metas = state.presence.metas(state.blocked.get(user, ()))
+        metas = state.attendance.presence.metas(state.blocked.get(user, ()))
         return [Answer(asker, {"metas": metas, "count": len(metas)})]
     return [Refuse(asker, ErrorCode.NOT_AVAILABLE, "a room does not do this")]
 
@@ -188,7 +190,7 @@ def committed(state: RoomState, stored: list[tuple[Publication, Draft]]) -> list
         dup = publication.offset <= state.stream.top
         if not dup:
             state.stream.append(publication)
-            effects += _pushes(state, publication)
+            effects.append(_push(state, publication))
         if draft.ack == "durable":
             ack = Ack(publication.offset, publication.t_ms, publication.id)
             effects.append(Answer(draft.asker, ack.wire(dup=dup)))
@@ -197,11 +199,15 @@ def committed(state: RoomState, stored: list[tuple[Publication, Draft]]) -> list
     return effects
 
 
-def _pushes(state: RoomState, said: Publication) -> list[Effect]:
+def _push(state: RoomState, said: Publication) -> Fan:
     """A publication to each gateway with subscribers (FAN-1)."""
     hide = list(state.blocked.get(said.user, ())) or None
-    push = wire.Push(state.channel, said.offset, said.wire(), said.user, said.cid, hide)
-    return [Send(gateway, push) for gateway in state.hearing]
+    return _fan(state, wire.Push(state.channel, said.offset, said.wire(), said.user, said.cid, hide))
+
+
+def _fan(state: RoomState, push: wire.Pushed) -> Fan:
+    """To whoever hears the room. Of a stream that began here nobody can have been told: there is no miss."""
+    return Fan(state.attendance.hearing.gateways, push, -1 if state.is_new else state.slot)
 
 
 def restore(state: RoomState, stream: Stream) -> None:
@@ -221,7 +227,7 @@ def uncommitted(state: RoomState, stream: Stream) -> list[Effect]:
     told = state.stream.top
     restore(state, stream)
     state.starting_over = False
-    return [effect for said in stream.window if said.offset > told for effect in _pushes(state, said)]
+    return [_push(state, said) for said in stream.window if said.offset > told]
 
 
 # -- who hears it ------------------------------------------------------------------------------------
@@ -238,21 +244,13 @@ def _subscribe(state: RoomState, message: wire.Subscribe, asker: Asker, gateway:
         message.user, epoch=message.epoch, offset=message.offset, limit=limit, hidden=hidden
     )
     result |= {"ch": message.ch, "mode": "stream"}
-    _forget(state.subscribers, state.hearing, message.conn)
-    state.subscribers[message.conn] = (gateway, message.user)
-    state.hearing[gateway] += 1
-    info = None if message.info is None else msgspec.json.decode(message.info)
-    diff = state.presence.join(
-        Presence(message.conn, gateway, message.user, message.device, message.since_ms, info)
-    )
-    return [Answer(asker, result), *_announce(state, diff)]
+    diff = state.attendance.subscribe(gateway, message)
+    return [Answer(asker, result), *_announce(state, [diff] if diff else [])]
 
 
 def _watch(state: RoomState, message: wire.Subscribe, asker: Asker, gateway: str) -> list[Effect]:
-    _forget(state.watchers, state.watching, message.conn)
-    state.watchers[message.conn] = (gateway, message.user)
-    state.watching[gateway] += 1
-    metas = state.presence.metas(state.blocked.get(message.user, ()))
+    state.attendance.watchers.add(gateway, message)
+    metas = state.attendance.presence.metas(state.blocked.get(message.user, ()))
     result = {
         "ch": message.ch, "mode": "map", "epoch": state.stream.epoch, "offset": 0, "recovered": False,
         "was_recovering": message.epoch != "", "pubs": [], "state": metas, "phase": "live",
@@ -260,45 +258,33 @@ def _watch(state: RoomState, message: wire.Subscribe, asker: Asker, gateway: str
     return [Answer(asker, result)]
 
 
-def _unsubscribe(state: RoomState, message: wire.Unsubscribe, now_ms: int) -> list[Effect]:
+def _heard_of(
+    state: RoomState, message: wire.Unsubscribe | wire.RowsTold | wire.Vacant, gateway: str, now_ms: int
+) -> list[Effect]:
+    """What a gateway says of its own sockets, whoever may be a member."""
+    if isinstance(message, wire.RowsTold):
+        state.attendance.told(gateway, message.settled, now_ms)
+        return []
+    if isinstance(message, wire.Vacant):
+        state.attendance.vacant(message.ch, gateway, message.clock)
+        return []
     if message.ch == state.presence_channel:
-        _forget(state.watchers, state.watching, message.conn)
+        state.attendance.watchers.remove(gateway, message)
         return []
-    _forget(state.subscribers, state.hearing, message.conn)
-    if not message.clean:
-        state.presence.lose(message.conn, now_ms)
-        return []
-    return _announce(state, state.presence.leave(message.conn))
+    diff = state.attendance.unsubscribe(gateway, message, now_ms)
+    return _announce(state, [diff] if diff else [])
 
 
-def _forget(table: dict[str, tuple[str, str]], gateways: Counter[str], conn: str) -> None:
-    known = table.pop(conn, None)
-    if known is not None:
-        gateways[known[0]] -= 1
-        if gateways[known[0]] <= 0:
-            del gateways[known[0]]
+def _announce(state: RoomState, diffs: list[Diff]) -> list[Effect]:
+    return who.announced(state.attendance, state.presence_channel, state.slot, diffs, state.blocked)
 
 
-def _announce(state: RoomState, diff: Diff | None) -> list[Effect]:
-    if diff is None:
-        return []
-    joins, leaves = diff.wire()
-    hide = list(state.blocked.get(diff.user, ())) or None
-    push = wire.PushPresence(state.presence_channel, diff.user, joins, leaves, hide)
-    return [Send(gateway, push) for gateway in state.watching]
-
-
-def gateway_lost(state: RoomState, gateway: str, now_ms: int) -> None:
-    """A gateway's link is gone: its members are not heard, and shown for a while yet (PRE-2)."""
-    for table, gateways in ((state.subscribers, state.hearing), (state.watchers, state.watching)):
-        for conn in [conn for conn, (peer, _) in table.items() if peer == gateway]:
-            _forget(table, gateways, conn)
-    state.presence.lose_gateway(gateway, now_ms)
-
-
-def expire(state: RoomState, now_ms: int) -> list[Effect]:
-    """Shows the leaves of those whose grace is over."""
-    return [effect for diff in state.presence.expire(now_ms) for effect in _announce(state, diff)]
+def expire(state: RoomState, now_ms: int, is_dead: Callable[[str], bool]) -> list[Effect]:
+    """Once a second: the leaves of those whose grace is over, and what the passive are told."""
+    effects = who.counts(state.attendance, state.channel, state.slot, state.stream.top)
+    if state.attendance.presence.waits:
+        effects += _announce(state, state.attendance.presence.expire(now_ms, is_dead))
+    return effects
 
 
 def membership_changed(
@@ -309,37 +295,18 @@ def membership_changed(
     """
     effects: list[Effect] = []
     joined = [user for user in members if user not in state.members]
-    gone = {user for user in state.members if user not in members}
+    gone = [user for user in state.members if user not in members]
     for user, others in blocked.items():
         new = others - state.blocked.get(user, _NOBODY_HIDDEN)
-        effects += _vanish(state, user, new)
+        effects += who.vanished(state.attendance, state.presence_channel, state.slot, user, new)
     before, state.members, state.blocked = state.members, members, blocked
+    channels = (state.channel, state.presence_channel)
     for user in gone:
-        for conn, (gateway, who) in list(state.subscribers.items()):
-            if who == user:
-                _forget(state.subscribers, state.hearing, conn)
-                effects += _announce(state, state.presence.leave(conn))
-                push = wire.Unsubscribed(state.channel, user, ErrorCode.DENIED, "no longer a member")
-                effects.append(Send(gateway, push))
-        for conn, (gateway, who) in list(state.watchers.items()):
-            if who == user:
-                _forget(state.watchers, state.watching, conn)
-                push = wire.Unsubscribed(state.presence_channel, user, ErrorCode.DENIED, "no longer a member")
-                effects.append(Send(gateway, push))
+        effects += who.evicted(state.attendance, channels, state.slot, user, blocked)
     if before:
         effects += [_event(state, user, "join") for user in joined]
         effects += [_event(state, user, "leave") for user in gone]
     return effects
-
-
-def _vanish(state: RoomState, user: str, others: frozenset[str]) -> list[Effect]:
-    """`user` disappears from the presence that `others` see."""
-    leaves = msgspec.json.encode([p.meta() for p in state.presence.by_conn.values() if p.user == user])
-    if not others or leaves == b"[]":
-        return []
-    everybody_else = [who for _, who in state.watchers.values() if who not in others]
-    push = wire.PushPresence(state.presence_channel, user, b"[]", leaves, everybody_else or None)
-    return [Send(gateway, push) for gateway in state.watching]
 
 
 def _event(state: RoomState, user: str, kind: str) -> Draft:

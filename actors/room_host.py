@@ -55,7 +55,7 @@ class RoomHost:
             return None
         if not record.durable:
             stream = Stream(new_id())
-            state = RoomState(activation.key, False, stream, record.members, record.blocked)
+            state = RoomState(activation.key, False, stream, record.members, record.blocked, is_new=True)
         else:
             stream = _stream(record)
             state = RoomState(activation.key, True, stream, record.members, record.blocked)
@@ -64,7 +64,7 @@ class RoomHost:
         return state
 
     def activated(self, activation: Activation) -> None:
-        pass
+        activation.state.attendance.moved(self._shard.now_ms())
 
     def handle(self, activation: Activation, waiting: Waiting) -> Awaitable[None] | None:
         message, state = waiting.message, activation.state
@@ -142,14 +142,13 @@ class RoomHost:
         )
 
     def gateway_lost(self, activation: Activation, gateway: str) -> None:
-        room.gateway_lost(activation.state, gateway, self._shard.now_ms())
+        activation.state.attendance.gateway_lost(gateway, self._shard.now_ms())
 
     def tick(self, now_ms: int) -> None:
         pass
 
     def expire(self, activation: Activation, now_ms: int) -> None:
-        if activation.state.presence.lost:
-            self._run(activation.state, room.expire(activation.state, now_ms))
+        self._run(activation.state, room.expire(activation.state, now_ms, self._shard.fan_out.is_dead))
 
     def is_idle(self, activation: Activation) -> bool:
         return bool(activation.state.is_idle)

@@ -116,6 +116,10 @@ class Router:
         message.rid = 0
         link.send(message)
 
+    def tell(self, shard: int, message: wire.Told) -> None:
+        """Sends `message` to a shard itself, behind what its actors were sent. Lost while it is down."""
+        self.shard_link(shard).send(message)
+
     async def request(self, kind: str, key: str, message: Request) -> Any:
         """As `call`, awaited. Raises EngineError."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

@@ -142,7 +142,7 @@ class ShardLink:
             # asked for is sent when the view names the activation that answers, see `link_received`.
             await self._changed.wait()
 
-    def send(self, message: Request) -> None:
+    def send(self, message: Request | wire.Told) -> None:
         """Sends now if the shard can be reached; a request that waits goes out when it can."""
         if self.ready and self.link is not None:
             self.link.send(message)
@@ -191,9 +191,9 @@ class ShardLink:
     def _serve_from_now(self, link: Link) -> None:
         self.ready = True
         link.view_version = self._router.view.version
-        self._router.announce_moves(self._shard)
         for waiting in list(self.pending.values()):
             link.send(waiting.message)
+        self._router.announce_moves(self._shard)
 
     def _failed(self, message: wire.Failure) -> None:
         waiting = self.pending.get(message.rid)

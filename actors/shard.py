@@ -17,11 +17,12 @@ import asyncpg
 
 from actors import messages as wire
 from actors.activation import MAILBOX_SOFT, Activation, LinkAsker, LocalAsker, Stage, Waiting
-from actors.effects import NOBODY, Answer, Asker, Draft, Refuse, Send
+from actors.effects import NOBODY, Answer, Asker, Draft, Fan, Refuse, Send
+from actors.fanout import FanOut
 from actors.host import Host
 from actors.link import Link, Listener, listen
 from actors.messages import Message, Request
-from actors.metrics import counter, histogram
+from actors.metrics import histogram
 from actors.placement import addressee, slot_of
 from actors.protocol import EngineError, ErrorCode
 from actors.region_host import RegionHost
@@ -39,7 +40,10 @@ TICK_S = 0.1
 """Positions and regions are worked through this often while there is something to do (GEO-4)."""
 
 _RETRY_S = 0.2
-_pushes = counter("pushes")
+_NEEDS_NO_ACTIVATION = (wire.Refresh, wire.RowsTold, wire.Vacant)
+"""Nothing changes for an actor that is not live."""
+
+_OF_THE_LIVING = (wire.Subscribe, wire.RowsTold)
 _ticks = histogram("shard_tick_s")
 
 
@@ -68,7 +72,7 @@ class Shard:
         self.router.on_slots_moved = self._slots_moved
         self.router.on_view = self._view_changed
         self.activations: dict[tuple[str, str], Activation] = {}
-        self.gateways: dict[str, Link] = {}
+        self.fan_out = FanOut(self.router)
         self.received = 0
         self._hosts: dict[str, Host] = {}
         self._links: set[Link] = set()
@@ -142,6 +146,8 @@ class Shard:
             if isinstance(message, wire.Hello):
                 self._hello(link, message)
                 gateway = message.incarnation
+            elif isinstance(message, wire.Told):
+                self._told(gateway, message)
             elif isinstance(message, wire.StatusQuery):
                 link.send(wire.Reply(message.rid, self.status()))
             else:
@@ -152,19 +158,26 @@ class Shard:
     def _hello(self, link: Link, hello: wire.Hello) -> None:
         self._peers[link] = hello
         if hello.role == "gateway":
-            self.gateways[hello.incarnation] = link
+            self.fan_out.opened(hello, link)
         if self._serving:
             link.send(self.router.view)
 
     def link_closed(self, link: Link) -> None:
         self._links.discard(link)
         peer = self._peers.pop(link, None)
-        if peer is None or peer.role != "gateway" or self.gateways.get(peer.incarnation) is not link:
+        if peer is None or peer.role != "gateway" or not self.fan_out.closed(peer.incarnation, link):
             return
-        del self.gateways[peer.incarnation]
         for activation in list(self.activations.values()):
             if activation.stage is Stage.ACTIVE:
                 self._hosts[activation.kind].gateway_lost(activation, peer.incarnation)
+
+    def _told(self, gateway: str, told: wire.Told) -> None:
+        """Each room of these slots takes it in its turn, behind the subscriptions that came before."""
+        self.fan_out.told(gateway, told)
+        slots = set(told.slots)
+        for kind, key in [(a.kind, a.key) for a in self.activations.values() if a.slot in slots]:
+            if kind == "room":
+                self.deliver(wire.RowsTold(0, f"room:{key}", told.settled), NOBODY, gateway)
 
     # -- messages ---------------------------------------------------------------------------------
 
@@ -186,7 +199,9 @@ class Shard:
             if self.router.shard_of(slot) != self.config.shard:
                 asker.refuse(EngineError(ErrorCode.MOVED, "another shard has this slot", 50))
                 return
-            if isinstance(message, wire.Refresh):
+            if isinstance(message, _NEEDS_NO_ACTIVATION) or (
+                kind == "room" and isinstance(message, wire.Unsubscribe)
+            ):
                 asker.answer({})
                 return
             activation = self.activations[identity] = Activation(kind, key, slot)
@@ -199,7 +214,7 @@ class Shard:
         self._turn(activation, Waiting(message, asker, gateway))
 
     def _turn(self, activation: Activation, waiting: Waiting) -> None:
-        if type(waiting.message) is wire.Subscribe and waiting.gateway not in self.gateways:
+        if type(waiting.message) in _OF_THE_LIVING and waiting.gateway not in self.fan_out.gateways:
             return  # it waited longer than its gateway lived: nobody would ever unsubscribe it
         activation.used_at_ms = self.now_ms()
         try:
@@ -270,11 +285,10 @@ class Shard:
         rest = []
         for effect in effects:
             kind = type(effect)
-            if kind is Send:
-                link = self.gateways.get(effect.gateway)
-                if link is not None:
-                    link.send(effect.message)
-                    _pushes.n += 1
+            if kind is Fan:
+                self.fan_out.fan(effect)
+            elif kind is Send:
+                self.fan_out.send(effect)
             elif kind is Answer:
                 effect.asker.answer(effect.ok)
             elif kind is Refuse:
@@ -377,7 +391,7 @@ class Shard:
             "messages": self.received,
             "committed": committed,
             "activations": kinds,
-            "gateways": len(self.gateways),
+            "gateways": len(self.fan_out.gateways),
             "mailboxes_above_soft_limit": sum(
                 len(activation.mailbox) > MAILBOX_SOFT for activation in self.activations.values()
             ),

@@ -105,7 +105,7 @@ class GatewayService:
         self.router = Router(RouterConfig(config.run_dir, "gateway", name, self.url, config.site))
         self.hub = Hub(self.router)
         self.router.on_push = self.hub.pushed
-        self.router.on_slots_moved = self.hub.takeover.slots_moved
+        self.router.on_slots_moved = self.hub.slots_moved
         await self.router.start()
         if config.redis_url:
             self._valkey = open_valkey(config.redis_url, patience_s=0.5)

@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 
 from actors import messages as wire
-from actors.placement import owner_of
+from actors.placement import owner_of, slot_of
 from actors.protocol import EngineError
 from actors.router import Router
+from serve_app.births import Births, Telling
 from serve_app.channel import Channel, NearChannel, StreamChannel
 from serve_app.connection import Connection
 from serve_app.presence import PresenceChannel
@@ -43,6 +44,8 @@ class Subscription:
     """An offset that the client has reached for sure; -1 where none is known (session.py)."""
     pinged: int = -1
     """The offset that stood before the last ping."""
+    birth: int = 0
+    """Of what was asked last."""
 
 
 class Hub:
@@ -54,6 +57,8 @@ class Hub:
         self.channels: dict[str, Channel] = {}
         """By internal name."""
         self.takeover = Takeover(self)
+        self.births = Births()
+        self.telling = Telling(router, self.births, lambda name: name in self.channels)
         self._by_number: dict[int, Channel] = {}
         self._numbers = count(1)
         self._connections: dict[str, Connection] = {}
@@ -100,6 +105,7 @@ class Hub:
         if channel is None:
             channel = _new_channel(message.ch, next(self._numbers))
             self.channels[message.ch] = self._by_number[channel.n] = channel
+            self.telling.held(message.ch)
         channel.holders += 1
         subscription = Subscription(channel, connection, message)
         connection.subscriptions[message.ch] = subscription
@@ -127,8 +133,25 @@ class Hub:
 
     def ask(self, subscription: Subscription, done: Done) -> None:
         """Asks the actor for what the subscription says. A copy is sent: the router numbers it."""
-        message = msgspec.structs.replace(subscription.message)
-        self.router.call(*owner_of(message.ch), message, done)
+        births = self.births
+        subscription.birth = birth = births.born()
+        message = msgspec.structs.replace(subscription.message, birth=birth, settled=births.settled)
+        kind, key = owner_of(message.ch)
+        slot = slot_of(kind, key)
+        epoch = self.router.epoch_of(slot)
+
+        def answered(reply: Any, error: EngineError | None) -> None:
+            if error is not None and error.code.temporary:
+                # It may still be on its way to somebody who takes it: whatever comes of it has ended.
+                self._end(message, clean=False)
+            else:
+                births.closed(birth)
+            if error is None and self.telling.epochs.get(slot, epoch) > epoch and not subscription.is_gone:
+                self.ask(subscription, done)  # it was answered by an activation that is no more
+            else:
+                done(reply, error)
+
+        self.router.call(kind, key, message, answered)
 
     def _answered(
         self, subscription: Subscription, done: Done, reply: Any, error: EngineError | None
@@ -147,7 +170,7 @@ class Hub:
     def came_too_late(self, subscription: Subscription, error: EngineError | None) -> bool:
         """Whether the subscription ended while its actor was asked, which must then forget it."""
         if subscription.is_gone and error is None and not self._goes_on(subscription):
-            self.leave(subscription, clean=True)
+            self.leave(subscription, clean=False)
         return subscription.is_gone
 
     def _goes_on(self, subscription: Subscription) -> bool:
@@ -201,20 +224,35 @@ class Hub:
         if channel.holders == 0:
             del self.channels[channel.name]
             del self._by_number[channel.n]
+            self.telling.left(channel.name)
 
     def leave(self, subscription: Subscription, *, clean: bool) -> None:
         """Tells the actor that a subscription has ended."""
-        name, connection = subscription.channel.name, subscription.connection
-        message = wire.Unsubscribe(0, name, connection.user, connection.id, clean)
-        self.router.cast(*owner_of(name), message)
+        message = msgspec.structs.replace(subscription.message, birth=subscription.birth)
+        self._end(message, clean=clean)
+
+    def _end(self, message: wire.Subscribe, *, clean: bool) -> None:
+        birth, births = message.birth, self.births
+        end = wire.Unsubscribe(0, message.ch, message.user, message.conn, clean, birth, births.settled)
+        self.router.call(*owner_of(message.ch), end, lambda _, __: births.closed(birth))
+
+    def slots_moved(self, slots: set[int]) -> None:
+        """These slots have a new activation that answers now: it is told all that is held here."""
+        settled = self.births.settled
+        self.takeover.slots_moved(slots)
+        self.telling.told(slots, settled)
 
     # -- pushes ---------------------------------------------------------------------------------------
 
     def pushed(self, push: wire.Pushed) -> None:
         """Takes a push of an actor: it leaves with the next tick."""
         channel = self.channels.get(push.ch)
-        if channel is None or not channel.users:
-            return
+        if channel is None:
+            self.telling.left(push.ch)
+        elif channel.users:
+            self._take(channel, push)
+
+    def _take(self, channel: Channel, push: wire.Pushed) -> None:
         if isinstance(channel, StreamChannel):
             if isinstance(push, wire.Push):
                 if push.offset != channel.offset + 1:

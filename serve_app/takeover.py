@@ -14,6 +14,7 @@ import msgspec
 
 from actors import messages as wire
 from actors.placement import owner_of, slot_of
+from actors.presence import LINGER_MS
 from actors.protocol import EngineError, ErrorCode
 from serve_app.channel import NearChannel, StreamChannel
 from serve_app.presence import PresenceChannel
@@ -21,8 +22,10 @@ from serve_app.presence import PresenceChannel
 if TYPE_CHECKING:
     from serve_app.hub import Hub, Subscription
 
-PRESENCE_SETTLES_S = 1.5
-"""After this, gateways have announced their members to a new activation: who is missing has left."""
+PRESENCE_SETTLES_S = LINGER_MS / 1000
+"""After this who is missing in a new activation has left. Its gateways told it of all others long before; who
+lost gateway and socket along with the room is shown for as long as anybody who lost a socket (PRE-2).
+"""
 
 RETRY_S = 0.5
 TRIES = 60

@@ -5,7 +5,7 @@ from typing import Any
 
 from actors import messages as wire
 from actors import room
-from actors.effects import NOBODY, Send
+from actors.effects import NOBODY, Fan
 from actors.protocol import EngineError
 from actors.room import RoomState
 from actors.stream import Publication, Stream
@@ -66,7 +66,7 @@ def test_a_room_that_starts_over_knows_the_cids_of_its_log_and_tells_what_nobody
     state.starting_over, state.assigned = True, 5
     log = Stream("e", 3)
     log.window.extend(_said(offset) for offset in (1, 2, 3))
-    pushes = [effect.message.offset for effect in room.uncommitted(state, log) if isinstance(effect, Send)]
+    pushes = [effect.message.offset for effect in room.uncommitted(state, log) if isinstance(effect, Fan)]
     assert pushes == [2, 3]
     assert (state.assigned, state.starting_over, state.knows_all_cids) == (3, False, True)
     assert state.acks["a", "c3"].offset == 3

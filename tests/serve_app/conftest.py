@@ -90,6 +90,8 @@ class FarSide:
             link.send(self.view)
             return
         self.received.append(message)
+        if isinstance(message, wire.Told):
+            return
         try:
             reply = self.answer(message)
         except EngineError as error:
@@ -144,7 +146,7 @@ class FarSide:
             return {"metas": metas, "count": len(metas)}
         if isinstance(message, wire.Position):
             return {"ok": True}
-        if isinstance(message, wire.Unsubscribe):
+        if isinstance(message, wire.Unsubscribe | wire.Vacant):
             return {}
         raise EngineError(ErrorCode.NOT_AVAILABLE, "not here")
 
@@ -265,7 +267,7 @@ class Gateway:
         self.router = Router(RouterConfig(far.run_dir, "gateway", "g1", "ws://test"))
         self.hub = Hub(self.router, Tick(tick_s=0.001))
         self.router.on_push = self.hub.pushed
-        self.router.on_slots_moved = self.hub.takeover.slots_moved
+        self.router.on_slots_moved = self.hub.slots_moved
         self.around = Surroundings(
             self.hub, self.router, Verifier(self.clock), "n1", limits, self.clock, self.clock
         )
