@@ -60,4 +60,3 @@ async def test_a_subscription_that_waited_longer_than_its_gateway_lived_is_not_l
     free.set()
     await small.publish(room, ann, "after it")
     assert activation.state.is_idle
-    assert activation.state.presence.by_conn == {}
