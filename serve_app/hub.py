@@ -141,7 +141,7 @@ class Hub:
         epoch = self.router.epoch_of(slot)
 
         def answered(reply: Any, error: EngineError | None) -> None:
-            if error is not None and error.code.temporary:
+            if error is not None and error.code.temporary and not self._goes_on(subscription):
                 # It may still be on its way to somebody who takes it: whatever comes of it has ended.
                 self._end(message, clean=False)
             else:
