@@ -366,6 +366,18 @@ class StatusQuery(_Message, tag=62):
     rid: int
 
 
+# -- slots that move ---------------------------------------------------------------------------------------
+
+
+class Retire(_Message, tag=70):
+    """To the Directory: hand all slots of `shard` to others and give it none again. Replied {} when it has
+    none left; 108 where no other shard could take them.
+    """
+
+    rid: int
+    shard: int
+
+
 class Drain(_Message, tag=120):
     """To a gateway: take no more sockets, send everybody away. Replied {"sockets": n} when they are gone."""
 
@@ -375,7 +387,7 @@ class Drain(_Message, tag=120):
 Request = (
     Subscribe | Unsubscribe | Publish | Ephemeral | Position | History | PresenceQuery | NearQuery | Refresh
     | ViewQuery | RowsTold | Vacant | RegionEnter | RegionLeave | RegionWatch | RegionCandidates | Crossing
-    | StatusQuery | Drain
+    | StatusQuery | Drain | Retire
 )  # fmt: skip
 Pushed = Push | PushEphemeral | PushMap | PushPresence | PushCounts | Unsubscribed
 Message = Request | Reply | Failure | Pushed | Hello | View | Told

@@ -20,10 +20,18 @@ class Site:
     directory: str = ""
 
     @property
+    def placement(self) -> dict[str, dict[str, str]]:
+        """Ray's option that keeps an actor on this node; none where the node has no name."""
+        return {"label_selector": {NODE_LABEL: self.node}} if self.node else {}
+
+    @property
     def takes_tcp(self) -> bool:
         """Whether peers on other nodes can come here."""
         return bool(self.host and self.secret)
 
+
+NODE_LABEL = "hereabouts-node"
+"""What Ray knows a node by; actors are placed by it."""
 
 HERE = Site()
 """A node that is alone."""

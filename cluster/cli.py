@@ -10,6 +10,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from cluster import node_commands
 from cluster.errors import OperatorError
 from cluster.settings import Loaded, describe, inherited_environment, load
 
@@ -166,6 +167,8 @@ def _parser(replay_arguments: bool) -> argparse.ArgumentParser:
 
     down = commands.add_parser("down", parents=[where], help="stop the engine, and exactly that")
     down.set_defaults(run=_down)
+
+    node_commands.add(commands, where)
 
     status = commands.add_parser(
         "status",

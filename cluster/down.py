@@ -7,7 +7,7 @@ from cluster import engine, processes
 from cluster.errors import OperatorError
 from cluster.layout import Layout
 from cluster.leftovers import remove_leftovers
-from cluster.supervisor import locked
+from cluster.node import locked
 
 PATIENCE_S = 60.0
 
@@ -18,7 +18,8 @@ async def down(place: Layout, tell: Callable[[str], None]) -> bool:
     if state is None:
         return False
     if processes.is_alive(state.supervisor):
-        tell(f"stopping the engine at {state.url} (pid {state.supervisor.pid})")
+        what = f"the engine at {state.url}" if state.url else f"node {state.node}"
+        tell(f"stopping {what} (pid {state.supervisor.pid})")
         processes.send(state.supervisor, signal.SIGTERM)
         if await processes.wait_gone([state.supervisor], PATIENCE_S):
             raise OperatorError(

@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster.processes import Identity
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(slots=True)
@@ -23,12 +23,17 @@ class EngineState:
     run_dir: str
     started_at: str
     mark: str
+    node: str
+    directory: str
+    """The Directory's link address."""
     ready_at: str | None = None
     ray_address: str | None = None
     ray_dashboard_url: str | None = None
     ray_token_path: str | None = None
     ports: dict[str, int] = field(default_factory=dict)
     processes: dict[str, Identity] = field(default_factory=dict)
+    shards: list[int] = field(default_factory=list)
+    gateways: int = 0
 
 
 def write(path: Path, state: EngineState) -> None:

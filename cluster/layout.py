@@ -76,6 +76,19 @@ def prepare_run_folder(run: Path) -> None:
             ) from None
 
 
+def announce(layout: Layout) -> None:
+    """Let commands on this machine find the data folder of an engine that they know by its port."""
+    link = layout.run / "data"
+    link.unlink(missing_ok=True)
+    link.symlink_to(layout.data)
+
+
+def announced() -> list[Path]:
+    """The data folders of this user's engines on this machine."""
+    root = layout_of(Path("/")).run.parent
+    return [link.readlink() for link in root.glob(f"hb-{os.getuid()}-*/data") if link.is_symlink()]
+
+
 def secret(path: Path, characters: int = 43) -> str:
     """The secret kept in a file of mode 0600, made on first use."""
     try:
@@ -83,6 +96,12 @@ def secret(path: Path, characters: int = 43) -> str:
     except FileNotFoundError:
         pass
     value = secrets.token_urlsafe(characters)[:characters]
+    keep_secret(path, value)
+    return value
+
+
+def keep_secret(path: Path, value: str) -> None:
+    """Write a secret to a file that only its user may read, whole or not at all."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
@@ -92,4 +111,3 @@ def secret(path: Path, characters: int = 43) -> str:
         file.flush()
         os.fsync(file.fileno())
     fresh.rename(path)
-    return value

@@ -11,53 +11,58 @@ from cluster.layout import Layout
 from cluster.ray_head import RayPorts
 from cluster.settings import Settings
 
-NODE = "head"
+HEAD = "head"
 RAY_TOKEN_CHARACTERS = 64
 
 
-def deployment_plan(
+def head_node(settings: Settings, place: Layout, ports: RayPorts) -> dict[str, Any]:
+    """What is the head's own in what its shards and gateways are told (fleet.Node)."""
+    return {
+        "name": HEAD,
+        "run_dir": str(place.run),
+        "host": ports.host,
+        "gateway_host": settings.bind,
+        "gateway_port": settings.gateway_port,
+    }
+
+
+def deployment(
     settings: Settings, place: Layout, ports: RayPorts, database_url: str, redis_url: str
 ) -> dict[str, Any]:
+    """The order `deploy`, but for how many shards and gateways there are to be."""
     run_dir = str(place.run)
     secret_key = settings.secret_key or development_key(place)
-    site = {
-        "node": NODE,
-        "host": ports.host,
-        "secret": link_secret(layout.secret(place.ray_token, RAY_TOKEN_CHARACTERS)),
-        "directory": str(Address(f"{run_dir}/directory.sock", ports.host, ports.directory, NODE)),
-    }
+    directory = directory_address(place, ports)
+    secret = link_secret(layout.secret(place.ray_token, RAY_TOKEN_CHARACTERS))
+    site = {"node": HEAD, "host": ports.host, "secret": secret, "directory": directory}
     return {
+        "order": "deploy",
         "ray_address": ports.address,
         "http": {"host": settings.bind, "port": settings.port},
+        "node": head_node(settings, place, ports),
         "directory": {
             "run_dir": run_dir,
             "database_url": database_url,
             "shards": settings.shards,
             "site": site,
         },
-        "shards": [
-            {
-                "run_dir": run_dir,
+        "template": {
+            "secret": secret,
+            "directory": directory,
+            "http_url": settings.url,
+            "shard": {
                 "database_url": database_url,
                 "redis_url": redis_url,
-                "shard": shard,
                 "idle_deactivate_s": settings.idle_deactivate_s,
                 "privacy_k": settings.privacy_k,
-                "site": site,
-            }
-            for shard in range(settings.shards)
-        ],
-        "gateways": settings.gateways,
-        "gateway": {
-            "run_dir": run_dir,
-            "host": settings.bind,
-            "port": settings.gateway_port,
-            "database_url": database_url,
-            "allowed_origins": settings.allowed_origins,
-            "site": site,
-            "rate_limits": settings.rate_limits,
-            "redis_url": redis_url,
-            "connections_per_user": settings.connections_per_user,
+            },
+            "gateway": {
+                "database_url": database_url,
+                "allowed_origins": settings.allowed_origins,
+                "rate_limits": settings.rate_limits,
+                "redis_url": redis_url,
+                "connections_per_user": settings.connections_per_user,
+            },
         },
         "api": {
             "run_dir": run_dir,
@@ -75,6 +80,11 @@ def deployment_plan(
             "site": site,
         },
     }
+
+
+def directory_address(place: Layout, ports: RayPorts) -> str:
+    """Where the Directory listens, on its node and for others."""
+    return str(Address(f"{place.run}/directory.sock", ports.host, ports.directory, HEAD))
 
 
 def link_secret(ray_token: str) -> str:

@@ -1,13 +1,14 @@
-"""The Ray head and what is deployed on it, as one thing that starts, breaks and stops."""
+"""Ray on this node, and the orders that are carried out on it, as one thing that starts, breaks and stops."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from cluster.leftovers import stop_all
 from cluster.processes import Child, Identity, Reaper
 from cluster.ray_head import RayPorts
 
-CRITICAL = ("gcs_server", "raylet")
+HEAD_DAEMONS = ("gcs_server", "raylet")
+NODE_DAEMONS = ("raylet",)
 START_TIMEOUT_S = 90.0
-DEPLOY_TIMEOUT_S = 150.0
+ORDER_TIMEOUT_S = 150.0
 STOP_PATIENCE_S = 1.0  # all but the GCS end within 0.2 s; it holds nothing that outlives it
 
 
@@ -31,17 +33,19 @@ class RayCluster:
         place: Layout,
         ports: RayPorts,
         *,
+        command: Sequence[str],
+        daemons: Sequence[str],
         inherited: Mapping[str, str],
-        dashboard: bool,
         reaper: Reaper,
         tell: Callable[[str], None],
     ) -> None:
         self._place = place
         self._ports = ports
         self._environment = ray_head.environment(place, ports, inherited)
-        self._dashboard = dashboard
+        self._command = command
+        self._critical = daemons
         self._reaper = reaper
-        self._tell = tell
+        self.tell = tell
         self._deployer: Child | None = None
         self._head: Child | None = None
         self._daemons: dict[str, Identity] = {}
@@ -52,19 +56,19 @@ class RayCluster:
 
     def orphan_ended(self, pid: int) -> None:
         """To be called when an adopted process ends: without GCS or raylet there is no cluster."""
-        for name in CRITICAL:
+        for name in self._critical:
             if name in self._daemons and self._daemons[name].pid == pid:
                 self.broken.set()
 
     async def start(self) -> None:
-        """Start the head, and meanwhile the process that will deploy on it. Raises OperatorError."""
+        """Start Ray, and meanwhile the process that will carry out the first order. Raises OperatorError."""
         self.broken.clear()
         ray_head.write_front_wrapper(self._place)
         before = {each.pid for each in processes.descendants([os.getpid()])}
         log = self._place.logs / "ray-start.log"
         with log.open("wb") as output:
             self._head = self._reaper.spawn(
-                ray_head.command(self._place, self._ports, dashboard=self._dashboard),
+                self._command,
                 output=output,
                 environment=self._environment,
                 cwd=Path("/"),
@@ -79,9 +83,9 @@ class RayCluster:
                 f"Ray did not start; the end of {log}:\n{tail(log.read_text(errors='replace'))}"
             )
         self._daemons = self._adopted(before)
-        if missing := [name for name in CRITICAL if name not in self._daemons]:
+        if missing := [name for name in self._critical if name not in self._daemons]:
             raise OperatorError(f"Ray did not keep running: no {' and no '.join(missing)}; see {log}")
-        self._tell(f"Ray runs ({self._ports.address})")
+        self.tell("Ray runs")
 
     def _adopted(self, before: set[int]) -> dict[str, Identity]:
         """The daemons that came to us, by the name of their program."""
@@ -90,7 +94,7 @@ class RayCluster:
             stat = processes.read_stat(each.pid)
             mine = self._deployer is not None and each.pid == self._deployer.pid
             if stat is not None and stat.parent == os.getpid() and each.pid not in before and not mine:
-                name = stat.name if stat.name in CRITICAL else f"ray-{each.pid}"
+                name = stat.name if stat.name in self._critical else f"ray-{each.pid}"
                 found[name] = each
         return found
 
@@ -105,33 +109,43 @@ class RayCluster:
                 cwd=Path("/"),
             )
 
-    async def deploy(self, plan: dict[str, Any]) -> None:
-        """Put actors and applications on the head. Raises OperatorError."""
-        child = self._deployer
-        assert child is not None
+    async def carry_out(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Have an order of `cluster.deploy` carried out; its answer. One at a time. Raises OperatorError."""
+        child, self._deployer = self._deployer or self._start_deployer(), None
         assert child.popen.stdin is not None
         assert child.popen.stdout is not None
-        child.popen.stdin.write(json.dumps(plan).encode() + b"\n")
-        child.popen.stdin.close()
         reader = asyncio.StreamReader()
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), child.popen.stdout
         )
+        code, answer = -1, {}
         try:
-            async with asyncio.timeout(DEPLOY_TIMEOUT_S):
+            with contextlib.suppress(BrokenPipeError):  # it has ended; its code says so
+                child.popen.stdin.write(json.dumps(order).encode() + b"\n")
+                child.popen.stdin.close()
+            async with asyncio.timeout(ORDER_TIMEOUT_S):
                 while line := await reader.readline():
-                    self._tell(line.decode().strip())
+                    if line.startswith(b"{"):
+                        answer = json.loads(line)
+                    else:
+                        self.tell(line.decode().strip())
                 code = await asyncio.shield(child.exited)
         except TimeoutError:
-            code = -1
+            pass
         finally:
             transport.close()
+            processes.send(child.identity, signal.SIGKILL)
+        if "error" in answer:
+            raise OperatorError(answer["error"])
         if code != 0:
             log = self._place.logs / "deploy.log"
             end = tail(log.read_text(errors="replace"), 25)
             raise OperatorError(
-                f"deployment failed; the end of {log}:\n{end}", f"Ray's own logs are in {self._keep_logs()}"
+                f"`{order['order']}` failed; the end of {log}:\n{end}",
+                f"Ray's own logs are in {self._keep_logs()}",
             )
+        found: dict[str, Any] = answer["ok"]
+        return found
 
     def _keep_logs(self) -> Path:
         """Copy Ray's logs out of the run folder, which is about to be removed."""

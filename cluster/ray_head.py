@@ -1,4 +1,4 @@
-"""The Ray head of an engine: its command, its environment, its ports.
+"""Ray on a node of an engine: its command, its environment, its ports.
 
 Everything listens on loopback, with a token of the engine's own, in a session folder of its own. Ray is told
 all of this through its environment, which the daemons and with them every worker inherit.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.site import NODE_LABEL
 from cluster.layout import Layout
 
 NAMESPACE = "hereabouts"
@@ -75,6 +76,7 @@ class RayPorts:
         return f"{self.host}:{self.gcs}"
 
     def arguments(self) -> list[str]:
+        """The ports that every node has."""
         names = (
             "node-manager-port",
             "object-manager-port",
@@ -84,7 +86,7 @@ class RayPorts:
             "runtime-env-agent-port",
         )
         fixed = [f"--{name}={port}" for name, port in zip(names, self.block[2:8], strict=True)]
-        return [f"--port={self.gcs}", f"--dashboard-port={self.dashboard}", *fixed]
+        return [*fixed, "--min-worker-port=0", "--max-worker-port=0"]
 
     def environment(self) -> dict[str, str]:
         return {
@@ -112,7 +114,7 @@ def environment(layout: Layout, ports: RayPorts, inherited: Mapping[str, str]) -
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(layout.ray_token),
         # Without it `ray start` rewrites 127.0.0.1 to the machine's own address.
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        **({"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if ports.host == LOOPBACK else {}),
         # What runtime_env's worker_process_setup_hook amounts to, for every worker, without the agent.
         "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "cluster.worker.keep_to_loopback",
         "RAY_START_HOOK": "cluster.ray_head.without_client_server",
@@ -143,24 +145,38 @@ def front_connections() -> int:
     return max(256, min(MOST_FRONT_CONNECTIONS, (limit - SPARE_DESCRIPTORS) // 2))
 
 
-def command(layout: Layout, ports: RayPorts, *, dashboard: bool) -> list[str]:
-    """`ray start`, which ends when the head runs; its daemons become children of the subreaper."""
+def _options(layout: Layout, ports: RayPorts, name: str) -> list[str]:
+    """Of `ray start`, which ends when Ray runs; its daemons become children of the subreaper."""
     return [
-        str(Path(sys.executable).with_name("ray")),
         "start",
-        "--head",
         f"--node-ip-address={ports.host}",
         *ports.arguments(),
-        "--min-worker-port=0",
-        "--max-worker-port=0",
-        "--no-monitor",
+        f"--labels={NODE_LABEL}={name}",
         "--include-log-monitor=false",
-        f"--include-dashboard={str(dashboard).lower()}",
-        f"--dashboard-host={LOOPBACK}",
         f"--temp-dir={layout.ray_temp}",
         f"--object-store-memory={OBJECT_STORE_BYTES}",
         "--disable-usage-stats",
     ]
+
+
+def head_command(layout: Layout, ports: RayPorts, name: str, *, dashboard: bool) -> list[str]:
+    """Starts the head."""
+    return [
+        str(Path(sys.executable).with_name("ray")),
+        *_options(layout, ports, name),
+        "--head",
+        f"--port={ports.gcs}",
+        f"--dashboard-port={ports.dashboard}",
+        "--no-monitor",
+        f"--include-dashboard={str(dashboard).lower()}",
+        f"--dashboard-host={LOOPBACK}",
+    ]
+
+
+def node_command(layout: Layout, ports: RayPorts, name: str, head: str) -> list[str]:
+    """Starts a node that joins the head at the Ray address `head`."""
+    own = ["-m", "cluster.ray_node"] if ports.host == LOOPBACK else ["-m", "ray.scripts.scripts"]
+    return [sys.executable, *own, *_options(layout, ports, name), f"--address={head}"]
 
 
 def without_client_server(parameters: Any, head: bool) -> None:

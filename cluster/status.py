@@ -9,7 +9,7 @@ from actors.site import Site
 from cluster import engine, processes
 from cluster.errors import OperatorError
 from cluster.layout import Layout
-from cluster.plan import NODE, link_secret
+from cluster.plan import link_secret
 
 CPU_WINDOW_S = 0.5
 ASK_TIMEOUT_S = 5.0
@@ -52,7 +52,8 @@ async def _ask_directory(state: engine.EngineState, place: Layout) -> dict[str, 
     from actors.protocol import EngineError  # noqa: PLC0415 (the rest of the status needs neither)
 
     try:
-        site = Site(NODE, secret=link_secret(place.ray_token.read_text(encoding="ascii").strip()))
+        secret = link_secret(place.ray_token.read_text(encoding="ascii").strip())
+        site = Site(state.node, secret=secret, directory=state.directory)
         async with asyncio.timeout(ASK_TIMEOUT_S):
             answer: dict[str, Any] = await fetch_status(state.run_dir, site)
     except (OSError, TimeoutError, EngineError) as wrong:

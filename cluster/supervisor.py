@@ -6,178 +6,150 @@ process as their subreaper, so all of the engine is one process tree with this a
 
 import asyncio
 import contextlib
-import datetime as dt
-import fcntl
+import ipaddress
 import os
-import random
-import secrets
-import shutil
-import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from cluster import doctor, engine, layout, processes
 from cluster.databases import Databases
-from cluster.draining import drain_gateways
 from cluster.errors import OperatorError
 from cluster.layout import Layout
-from cluster.leftovers import MARK, remove_leftovers, stop_all
-from cluster.plan import RAY_TOKEN_CHARACTERS, deployment_plan
+from cluster.leftovers import remove_leftovers
+from cluster.node import NodeSupervisor, locked, now, prepared_ports
+from cluster.orders import Handler, Tell
+from cluster.plan import HEAD, RAY_TOKEN_CHARACTERS, deployment, directory_address, head_node
 from cluster.ports import choose_block
-from cluster.processes import Reaper
-from cluster.ray_cluster import RayCluster
-from cluster.ray_head import RayPorts
+from cluster.ray_cluster import HEAD_DAEMONS
+from cluster.ray_head import LOOPBACK, head_command
 from cluster.settings import Settings
 
 READY_TIMEOUT_S = 120.0
 READY_POLL_S = 0.1
 
 
-@contextmanager
-def locked(place: Layout) -> Iterator[None]:
-    """Hold the data folder's lock. Raises OperatorError if another engine has it."""
-    descriptor = os.open(place.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            state = engine.read(place.state)
-            where = f" at {state.url} (pid {state.supervisor.pid})" if state else ""
-            raise OperatorError(
-                f"an engine already runs on {place.data}{where}",
-                "use it, stop it with `hereabouts down`, or choose another folder with --data",
-            ) from None
-        yield
-    finally:
-        os.close(descriptor)
-
-
-class Supervisor:
-    """Created inside a running event loop, under the data folder's lock, with nothing left over."""
+class Supervisor(NodeSupervisor):
+    """The head's: databases, Directory, HTTP, and shards and gateways as on every node."""
 
     def __init__(
         self, settings: Settings, place: Layout, inherited: Mapping[str, str], tell: Callable[[str], None]
     ) -> None:
         self._settings = settings
-        self._place = place
-        self._tell = tell
-        chance = random.Random(secrets.randbits(64))  # noqa: S311 (which ports, nothing secret)
-        layout.prepare(place)
+        ports = prepared_ports(place, _reachable(settings.bind), choose_block)
         layout.secret(place.ray_token, RAY_TOKEN_CHARACTERS)
-        self._ports = RayPorts(choose_block(chance))
-        self._mark = f"{chance.getrandbits(64):016x}"
-        self._reaper = Reaper(lambda pid, _code: self._ray.orphan_ended(pid))
-        self._ray = RayCluster(
+        super().__init__(
             place,
-            self._ports,
-            inherited={**inherited, MARK: self._mark},
-            dashboard=settings.ray_dashboard,
-            reaper=self._reaper,
+            ports,
+            command=head_command(place, ports, HEAD, dashboard=settings.ray_dashboard),
+            daemons=HEAD_DAEMONS,
+            inherited=inherited,
+            shards=settings.shards,
+            gateways=settings.gateways,
             tell=tell,
         )
         self._databases = Databases(
             settings=settings,
             place=place,
-            reaper=self._reaper,
-            chance=chance,
+            reaper=self.reaper,
+            chance=self.chance,
             tell=tell,
-            changed=self._record,
+            changed=self.record,
         )
         me = processes.identify(os.getpid())
         assert me is not None
-        self._state = engine.EngineState(
+        self.state = engine.EngineState(
             supervisor=me,
             url=settings.url,
             gateway_url=settings.gateway_url,
             mode=settings.mode,
             privacy_k=settings.privacy_k,
             run_dir=str(place.run),
-            started_at=_now(),
-            mark=self._mark,
-            ray_address=self._ports.address,
-            ray_dashboard_url=f"http://127.0.0.1:{self._ports.dashboard}" if settings.ray_dashboard else None,
+            started_at=now(),
+            mark=self.mark,
+            node=HEAD,
+            directory=directory_address(place, ports),
+            ray_address=ports.address,
+            ray_dashboard_url=f"http://127.0.0.1:{ports.dashboard}" if settings.ray_dashboard else None,
             ray_token_path=str(place.ray_token),
             ports={
                 "http": settings.port,
                 "gateway": settings.gateway_port,
-                "ray": self._ports.gcs,
-                "metrics": self._ports.metrics,
-                "ray_block_first": self._ports.block[0],
-                "ray_block_last": self._ports.block[-1],
+                "ray": ports.gcs,
+                "metrics": ports.metrics,
+                "ray_block_first": ports.block[0],
+                "ray_block_last": ports.block[-1],
             },
         )
 
-    def _record(self) -> None:
-        self._state.processes = {**self._databases.identities(), **self._ray.identities()}
-        engine.write(self._place.state, self._state)
+    @property
+    def ray_address(self) -> str:
+        return self.ports.address
 
-    async def run(self, ready: Callable[[str], None]) -> None:
-        """Until SIGINT or SIGTERM. Calls `ready` with the URL once, when everything answers.
+    @property
+    def first_gateway(self) -> int:
+        return 1
 
-        Raises OperatorError if something does not start; nothing is left behind either way.
-        """
-        loop = asyncio.get_running_loop()
-        asked = asyncio.Event()
-        # SIGINT even where a shell's `&` has it ignored: somebody who sends it means it. nohup gets its way.
-        loop.add_signal_handler(signal.SIGINT, asked.set)
-        loop.add_signal_handler(signal.SIGTERM, asked.set)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            loop.add_signal_handler(signal.SIGHUP, asked.set)
-        processes.become_subreaper()
-        self._record()
-        life = asyncio.create_task(self._live(ready))
-        stop = asyncio.create_task(asked.wait())
-        try:
-            await asyncio.wait({life, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if life.done():
-                life.result()
-            self._tell("stopping")
-        finally:
-            stop.cancel()
-            life.cancel()
-            await asyncio.gather(life, return_exceptions=True)
-            await self._stop()
+    def handlers(self) -> dict[str, Handler]:
+        return {"scale": self.scale, "drain": self._drain}
 
-    async def _live(self, ready: Callable[[str], None]) -> None:
-        self._tell(f"data in {self._place.data}; starting Postgres, Valkey and Ray")
+    def other_identities(self) -> dict[str, processes.Identity]:
+        return self._databases.identities()
+
+    def describe(self) -> dict[str, Any]:
+        return head_node(self._settings, self.place, self.ports)
+
+    async def live(self, ready: Callable[[], None]) -> None:
+        self.tell(f"data in {self.place.data}; starting Postgres, Valkey and Ray")
+        layout.announce(self.place)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._databases.start())
-                group.create_task(self._ray.start())
+                group.create_task(self.ray.start())
         except* OperatorError as several:
             raise several.exceptions[0] from None
         await self._deploy()
-        self._state.ready_at = _now()
-        self._record()
-        ready(self._settings.url)
+        self.state.ready_at = now()
+        self.record()
+        ready()
         while True:
-            await self._ray.broken.wait()
-            self._tell("the Ray head ended; starting it and everything on it again")
-            await self._stop_ray()
-            await self._ray.start()
+            await self.ray.broken.wait()
+            self.tell("the Ray head ended; starting it and everything on it again")
+            await self.stop_ray()
+            await self.ray.start()
             await self._deploy()
-            self._tell("Ray and everything on it is back")
+            self.tell("Ray and everything on it is back")
 
     async def _deploy(self) -> None:
-        self._record()
+        self.record()
         databases = self._databases
-        plan = deployment_plan(
-            self._settings, self._place, self._ports, databases.database_url, databases.redis_url
-        )
-        await self._ray.deploy(plan)
+        plan = deployment(self._settings, self.place, self.ports, databases.database_url, databases.redis_url)
+        self.placed(await self.order(**{"name": "deploy", **plan}))
         await wait_until_ready(self._settings.bind, self._settings.port, READY_TIMEOUT_S)
 
-    async def _stop_ray(self) -> None:
-        await self._ray.stop(keep={each.pid for each in self._databases.identities().values()})
+    async def scale(self, order: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        if 0 in (order.get("shards"), order.get("gateways")):
+            raise OperatorError("the head keeps at least one shard and one gateway", "`down` stops it")
+        return await super().scale(order, tell)
 
-    async def _stop(self) -> None:
-        await drain_gateways(self._place.run, self._tell)
-        await self._stop_ray()
+    async def _drain(self, order: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        if order["name"] == HEAD:
+            raise OperatorError("the head can't be drained: the Directory is there", "`down` stops it")
+        self.ray.tell = tell
+        try:
+            return await self.order("drain", name_of_node=order["name"])
+        finally:
+            self.ray.tell = self.tell
+
+    async def leave(self) -> None:
+        """Everybody leaves with the head: there is nobody to hand anything to."""
+
+    async def stop_servers(self) -> None:
         await self._databases.stop()
-        while rest := processes.descendants([os.getpid()]):
-            await stop_all(rest)
-        shutil.rmtree(self._place.run, ignore_errors=True)
-        self._place.state.unlink(missing_ok=True)
+
+
+def _reachable(bind: str) -> str:
+    """The address that other nodes find Ray and links at."""
+    return LOOPBACK if ipaddress.ip_address(bind).is_unspecified else bind
 
 
 async def wait_until_ready(host: str, port: int, timeout_s: float) -> None:
@@ -199,10 +171,6 @@ async def wait_until_ready(host: str, port: int, timeout_s: float) -> None:
         raise OperatorError(f"not ready after {timeout_s:g} s; /readyz says: {answer}") from None
 
 
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
-
-
 async def up(
     settings: Settings,
     inherited: Mapping[str, str],
@@ -215,5 +183,5 @@ async def up(
     with locked(place):
         await remove_leftovers(place, tell)
         doctor.refuse_fatal(doctor.examine(settings, place))
-        await Supervisor(settings, place, inherited, tell).run(ready)
+        await Supervisor(settings, place, inherited, tell).run(lambda: ready(settings.url))
     tell("stopped")

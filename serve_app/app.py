@@ -93,6 +93,6 @@ def build_api(config: ApiConfig) -> Any:
         health_check_timeout_s=3.0,
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=10.0,
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": 0, **config.site.placement},
     )(ingress)
     return deployment.bind()

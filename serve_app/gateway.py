@@ -270,7 +270,7 @@ def build_gateway(config: GatewayConfig) -> "Application":
     @serve.deployment(
         name="Gateway",
         max_ongoing_requests=100_000,
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": 0, **config.site.placement},
         health_check_period_s=HEALTH_CHECK_S,  # how soon a killed one is missed
         health_check_timeout_s=5.0,
         graceful_shutdown_wait_loop_s=0.1,
