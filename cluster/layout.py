@@ -33,6 +33,11 @@ class Layout:
         return self.data / "secrets" / "ray.token"
 
     @property
+    def gcs_storage(self) -> Path:
+        """What the head's GCS knows, so that one that was killed can go on. Of no use to another run."""
+        return self.run / "gcs"
+
+    @property
     def ray_temp(self) -> Path:
         return self.run / "ray"
 

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cluster import processes, ray_head
+from cluster import gcs, processes, ray_head
 from cluster.embedded.keeper import tail
 from cluster.errors import OperatorError
+from cluster.gcs import Gcs
 from cluster.layout import Layout
 from cluster.leftovers import stop_all
 from cluster.processes import Child, Identity, Reaper
@@ -50,19 +51,24 @@ class RayCluster:
         self._head: Child | None = None
         self._daemons: dict[str, Identity] = {}
         self.broken = asyncio.Event()
+        self._gcs = Gcs(reaper, tell, self.broken.set)
 
     def identities(self) -> dict[str, Identity]:
-        return dict(self._daemons)
+        return self._daemons | ({gcs.NAME: self._gcs.identity} if self._gcs.identity else {})
 
     def orphan_ended(self, pid: int) -> None:
         """To be called when an adopted process ends: without GCS or raylet there is no cluster."""
         for name in self._critical:
             if name in self._daemons and self._daemons[name].pid == pid:
-                self.broken.set()
+                if name == gcs.NAME:
+                    self._gcs.ended()
+                else:
+                    self.broken.set()
 
     async def start(self) -> None:
         """Start Ray, and meanwhile the process that will carry out the first order. Raises OperatorError."""
         self.broken.clear()
+        shutil.rmtree(self._place.gcs_storage, ignore_errors=True)  # of an earlier head
         ray_head.write_front_wrapper(self._place)
         before = {each.pid for each in processes.descendants([os.getpid()])}
         log = self._place.logs / "ray-start.log"
@@ -85,6 +91,8 @@ class RayCluster:
         self._daemons = self._adopted(before)
         if missing := [name for name in self._critical if name not in self._daemons]:
             raise OperatorError(f"Ray did not keep running: no {' and no '.join(missing)}; see {log}")
+        if gcs.NAME in self._daemons:
+            self._gcs.adopt(self._daemons[gcs.NAME])
         self.tell("Ray runs")
 
     def _adopted(self, before: set[int]) -> dict[str, Identity]:
@@ -157,6 +165,7 @@ class RayCluster:
 
     async def stop(self, keep: set[int]) -> None:
         """End the cluster: all of this process's descendants but `keep` and what is below these."""
+        self._gcs.release()
         if self._deployer is not None:
             processes.send(self._deployer.identity, signal.SIGKILL)
         while ours := processes.descendants([os.getpid()], without=keep):

@@ -119,6 +119,8 @@ def environment(layout: Layout, ports: RayPorts, inherited: Mapping[str, str]) -
         "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "cluster.worker.keep_to_loopback",
         "RAY_START_HOOK": "cluster.ray_head.without_client_server",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_gcs_storage": "rocksdb",
+        "RAY_gcs_storage_path": str(layout.gcs_storage),
         "RAY_DISABLE_IMPORT_WARNING": "1",
         **QUIET,
         "RAY_enable_worker_prestart": "0",
