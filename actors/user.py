@@ -12,6 +12,7 @@ import msgspec
 
 from actors import messages as wire
 from actors.effects import Answer, Asker, Effect, Refuse, Send
+from actors.near import KeptViews, NearView, near_filter
 from actors.protocol import RECOVERY_LIMIT, ErrorCode
 from actors.region import PLACE_TTL_MS
 from actors.stream import Publication, Stream
@@ -31,10 +32,9 @@ from geo.privacy import (
     strangers_resolution,
     view,
 )
-from geo.proximity import LIMIT_MAX, RADIUS_MAX_M, MapView, band_of, changes_to
+from geo.proximity import LIMIT_MAX, RADIUS_MAX_M, MapView, band_of
 from storage.streams import UserRecord
 
-DEFAULT_RADIUS_M = 2_000.0
 SETTLE_MS = 2_000
 ANNOUNCE_AGAIN_MS = 60_000
 """A place that does not change is told again this often: regions forget what is old."""
@@ -61,21 +61,6 @@ UserEffect = Effect | ToRegion | Moved
 
 
 @dataclass(slots=True)
-class NearView:
-    """One subscription of `near`."""
-
-    conn: str
-    gateway: str
-    channel: str
-    epoch: str
-    radius_m: float
-    audience: Audience
-    seen: MapView
-    settles_at_ms: int = 0
-    """Until then nobody is taken off: after a hand-over regions may still be hearing who is there."""
-
-
-@dataclass(slots=True)
 class UserState:
     """One person's live state."""
 
@@ -92,6 +77,7 @@ class UserState:
     """What the region watches for: region, own cell, radius."""
     rows: list[wire.CandidateRow] = field(default_factory=list)
     views: dict[str, NearView] = field(default_factory=dict)
+    kept: KeptViews = field(default_factory=KeptViews)
     streams: dict[str, Stream] = field(default_factory=dict)
     listeners: dict[str, dict[str, str]] = field(default_factory=lambda: {"me": {}, "fences": {}})
     """Stream → connection → gateway."""
@@ -120,7 +106,7 @@ def step(  # noqa: PLR0911, PLR0917 - one line per kind of message
     if isinstance(message, wire.RegionCandidates):
         return _candidates(state, message, now_ms)
     if isinstance(message, wire.Unsubscribe):
-        return [*_unsubscribe(state, message, gateway), Answer(asker, {})]
+        return [*_unsubscribe(state, message, gateway, now_ms), Answer(asker, {})]
     name = message.ch.partition("@")[0] if isinstance(message, wire.Subscribe | wire.History) else ""
     if isinstance(message, wire.Subscribe) and name == "near":
         return _near(state, message, asker, gateway, now_ms, new_id)
@@ -138,13 +124,15 @@ def step(  # noqa: PLR0911, PLR0917 - one line per kind of message
     return [Refuse(asker, ErrorCode.NOT_AVAILABLE, "this channel does not do this")]
 
 
-def _unsubscribe(state: UserState, message: wire.Unsubscribe, gateway: str) -> list[UserEffect]:
+def _unsubscribe(state: UserState, message: wire.Unsubscribe, gateway: str, now_ms: int) -> list[UserEffect]:
     """Only of what the connection has through this gateway: another may have taken its session up."""
     name, conn = message.ch.partition("@")[0], message.conn
     if name == "near":
         near = state.views.get(conn)
         if near is not None and near.gateway == gateway:
             del state.views[conn]
+            if not message.clean:
+                state.kept.keep(near, now_ms)
         return _watch(state)
     listeners = state.listeners.get(name, {})
     if listeners.get(conn) == gateway:
@@ -152,10 +140,10 @@ def _unsubscribe(state: UserState, message: wire.Unsubscribe, gateway: str) -> l
     return []
 
 
-def gateway_lost(state: UserState, gateway: str) -> list[UserEffect]:
+def gateway_lost(state: UserState, gateway: str, now_ms: int) -> list[UserEffect]:
     """A gateway's link is gone, and its subscriptions with it."""
     for conn in [conn for conn, near in state.views.items() if near.gateway == gateway]:
-        del state.views[conn]
+        state.kept.keep(state.views.pop(conn), now_ms)
     for listeners in state.listeners.values():
         for conn in [conn for conn, peer in listeners.items() if peer == gateway]:
             del listeners[conn]
@@ -261,23 +249,6 @@ def _watch(state: UserState) -> list[UserEffect]:
     return [*effects, ToRegion(watch)]
 
 
-def near_filter(given: dict[str, Any] | None) -> tuple[float, Audience]:
-    """Radius and audience of a `near` filter. Raises ValueError with what is wrong."""
-    given = given or {}
-    radius_m = given.get("radius_m", DEFAULT_RADIUS_M)
-    if isinstance(radius_m, bool) or not isinstance(radius_m, int | float):
-        raise ValueError("filter.radius_m must be a number of metres")  # noqa: TRY004 - the client's error
-    if not 0 < radius_m <= RADIUS_MAX_M:
-        raise ValueError(f"filter.radius_m must lie in (0, {RADIUS_MAX_M:.0f}]")
-    audience = given.get("audience", "everyone")
-    if audience not in ("matches", "group", "everyone"):
-        raise ValueError("filter.audience must be matches, group or everyone")
-    for later in ("min_score", "online"):
-        if given.get(later):
-            raise ValueError(f"filter.{later} is not served yet")
-    return float(radius_m), Audience(audience)
-
-
 def _near(  # noqa: PLR0917
     state: UserState,
     message: wire.Subscribe,
@@ -293,22 +264,46 @@ def _near(  # noqa: PLR0917
     if message.mode != "map":
         return [Refuse(asker, ErrorCode.BAD_REQUEST, "near is a map")]
     near = NearView(message.conn, gateway, message.ch, new_id(), radius_m, audience, MapView())
-    continues = message.shadow is not None and message.epoch != ""
-    if continues:
+    result: dict[str, Any] = {"ch": "near", "mode": "map", "was_recovering": message.epoch != "", "pubs": []}
+    result |= {"phase": "live", "recovered": True}
+    if message.shadow is not None and message.epoch:
         # The gateway says what this connection holds: go on from there, with deltas.
-        assert message.shadow is not None
         held = {key: (None, version) for key, version in message.shadow.items()}
         near.epoch, near.seen = message.epoch, MapView(max(message.offset, 0), held)
+        near.floor = near.seen.version
         near.settles_at_ms = now_ms + SETTLE_MS
-    state.views[message.conn] = near
-    result: dict[str, Any] = {"ch": "near", "mode": "map", "was_recovering": message.epoch != "", "pubs": []}
-    if continues:
-        result |= {"epoch": near.epoch, "offset": near.seen.version, "recovered": True, "phase": "live"}
+        state.views[message.conn] = near
+        result |= {"epoch": near.epoch, "offset": near.seen.version}
         return [Answer(asker, result), *_shows(state, near, now_ms), *_watch(state)]
-    near.seen, _ = changes_to(MapView(), visible_rows(state, state.rows, radius_m, audience))
-    result |= {"epoch": near.epoch, "offset": near.seen.version, "recovered": False, "phase": "live"}
+    before = _continued(state, message, now_ms)
+    state.views[message.conn] = near
+    shown = visible_rows(state, state.rows, radius_m, audience)
+    if before is not None:
+        near.takes_after(before)
+        near.tells(shown)
+        rows = near.since(message.offset)
+        if rows is not None:
+            result |= {"epoch": near.epoch, "offset": near.seen.version, "k": rows, "shadow": near.shadow()}
+            return [Answer(asker, result), *_watch(state)]
+        near = state.views[message.conn] = NearView(
+            message.conn, gateway, message.ch, new_id(), radius_m, audience, MapView()
+        )
+    near.tells(shown)
+    result |= {"epoch": near.epoch, "offset": near.seen.version, "recovered": False}
     result["state"] = near.seen.state()
     return [Answer(asker, result), *_watch(state)]
+
+
+def _continued(state: UserState, message: wire.Subscribe, now_ms: int) -> NearView | None:
+    """The view that a subscription with a position goes on from: a lost one, or one whose loss nobody has
+    noticed yet.
+    """
+    if not message.epoch or message.offset < 0:
+        return None
+    for near in state.views.values():
+        if near.epoch == message.epoch:
+            return near
+    return state.kept.take(message.epoch, now_ms)
 
 
 def _candidates(state: UserState, message: wire.RegionCandidates, now_ms: int) -> list[UserEffect]:
@@ -362,7 +357,7 @@ def _shows(state: UserState, near: NearView, now_ms: int) -> list[UserEffect]:
     if near.settles_at_ms > now_ms:
         kept = {key: row[0] for key, row in near.seen.rows.items() if key not in state.record.blocked}
         shown = kept | shown
-    near.seen, changes = changes_to(near.seen, shown)
+    changes = near.tells(shown)
     if not changes:
         return []
     shadow = {change[0]: change[3] if len(change) == 4 else -1 for change in changes}

@@ -14,6 +14,7 @@ from actors.activation import Activation, Stage, Waiting
 from actors.crossings import Crossings
 from actors.effects import NOBODY, Asker, Refuse
 from actors.host import Hosting
+from actors.near import near_filter
 from actors.placement import slot_of
 from actors.protocol import RECOVERY_LIMIT, EngineError, ErrorCode
 from actors.region import PLACE_TTL_MS
@@ -88,13 +89,14 @@ class UserHost:
             await asyncio.sleep(0.05)
 
     def gateway_lost(self, activation: Activation, gateway: str) -> None:
-        self._run(activation, user.gateway_lost(activation.state, gateway))
+        self._run(activation, user.gateway_lost(activation.state, gateway, self._shard.now_ms()))
 
     def is_idle(self, activation: Activation) -> bool:
         return bool(activation.state.is_idle) and not activation.crossings
 
     def expire(self, activation: Activation, now_ms: int) -> None:
         state: UserState = activation.state
+        state.kept.expire(now_ms)
         self._run(activation, user.settled(state, now_ms))
         if state.announced and state.last is not None and now_ms - state.last.t_ms > PLACE_TTL_MS:
             leaving = [ToRegion(wire.RegionLeave(0, region, state.user)) for region in state.announced]
@@ -170,7 +172,7 @@ class UserHost:
         message = waiting.message
         assert isinstance(message, wire.Subscribe)
         try:
-            radius_m, _ = user.near_filter(message.filter)
+            radius_m, _ = near_filter(message.filter)
             state.rows = await self._rows(user.wanted_watch(state, radius_m))
         except (EngineError, ValueError):
             pass  # a bad filter is answered by the step; a region that is away comes with deltas

@@ -208,7 +208,8 @@ class Hub:
                 channel.epoch, channel.offset = reply["epoch"], reply["offset"]
         elif isinstance(channel, NearChannel):
             channel.epoch, channel.offset = reply["epoch"], reply["offset"]
-            channel.shadow = {row[0]: row[2] for row in reply.get("state", ())}
+            held = reply.pop("shadow", None)  # for the next activation; no client needs it
+            channel.shadow = {row[0]: row[2] for row in reply.get("state", ())} if held is None else held
         channel.add(connection)
         if isinstance(channel, PresenceChannel):
             channel.begins(connection, reply.get("state", []))

@@ -1,0 +1,117 @@
+"""One subscription of `near`: what its client holds, and how it goes on after a loss. Pure (RT-8).
+
+A view that lost its connection without a goodbye is kept, with what was removed from it, so that a client
+that comes back anywhere with (epoch, offset) gets what changed and not everything.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from geo.privacy import Audience
+from geo.proximity import RADIUS_MAX_M, Change, MapView, changes_to
+
+DEFAULT_RADIUS_M = 2_000.0
+KEEP_MS = 120_000
+"""How long a lost view can be continued."""
+
+KEPT_LIMIT = 8
+"""Lost views of one person; the oldest goes first."""
+
+GONE_LIMIT = 500
+"""Removals remembered; who is behind the oldest starts over."""
+
+
+@dataclass(slots=True)
+class NearView:
+    """One subscription of `near`."""
+
+    conn: str
+    gateway: str
+    channel: str
+    epoch: str
+    radius_m: float
+    audience: Audience
+    seen: MapView
+    settles_at_ms: int = 0
+    """Until then nobody is taken off: after a hand-over regions may still be hearing who is there."""
+    gone: dict[str, int] = field(default_factory=dict)
+    """Key → the version at which it was removed, in that order."""
+    floor: int = 0
+    """The lowest offset from which all changes are known."""
+    kept_until_ms: int = 0
+
+    def tells(self, shown: Mapping[str, Any]) -> list[Change]:
+        """The view shows this now: the rows that tell it."""
+        self.seen, changes = changes_to(self.seen, shown)
+        for change in changes:
+            self.gone.pop(change[0], None)
+            if change[1] == "-":
+                self.gone[change[0]] = self.seen.version
+        while len(self.gone) > GONE_LIMIT:
+            oldest = next(iter(self.gone))
+            self.floor = self.gone.pop(oldest)
+        return changes
+
+    def since(self, offset: int) -> list[Change] | None:
+        """What changed after `offset`; None where that is not known any more."""
+        if not self.floor <= offset <= self.seen.version:
+            return None
+        removals: list[Change] = [(key, "-") for key, version in self.gone.items() if version > offset]
+        return removals + [
+            (key, "+", data, version) for key, (data, version) in sorted(self.seen.rows.items())
+            if version > offset
+        ]  # fmt: skip
+
+    def takes_after(self, other: "NearView") -> None:
+        """Goes on from what another one told. It is the same view only on the same connection, or after it:
+        of two that live each has its own epoch from here on, since they change apart.
+        """
+        self.seen, self.gone, self.floor = other.seen, dict(other.gone), other.floor
+        if not other.gateway or other.conn == self.conn:
+            self.epoch = other.epoch
+
+    def shadow(self) -> dict[str, int]:
+        """Key → version of all that the client holds when it has got everything."""
+        return {key: version for key, (_, version) in self.seen.rows.items()}
+
+
+@dataclass(slots=True)
+class KeptViews:
+    """Views whose connection was lost, by epoch, oldest first."""
+
+    by_epoch: dict[str, NearView] = field(default_factory=dict)
+
+    def keep(self, near: NearView, now_ms: int) -> None:
+        """The connection is gone and may come back."""
+        near.gateway, near.kept_until_ms = "", now_ms + KEEP_MS
+        self.by_epoch[near.epoch] = near
+        if len(self.by_epoch) > KEPT_LIMIT:
+            del self.by_epoch[next(iter(self.by_epoch))]
+
+    def take(self, epoch: str, now_ms: int) -> NearView | None:
+        """The view of this epoch, if it is still good."""
+        near = self.by_epoch.pop(epoch, None)
+        return near if near is not None and now_ms < near.kept_until_ms else None
+
+    def expire(self, now_ms: int) -> None:
+        """Forgets those whose time is over."""
+        for epoch in [e for e, near in self.by_epoch.items() if now_ms >= near.kept_until_ms]:
+            del self.by_epoch[epoch]
+
+
+def near_filter(given: dict[str, Any] | None) -> tuple[float, Audience]:
+    """Radius and audience of a `near` filter. Raises ValueError with what is wrong."""
+    given = given or {}
+    radius_m = given.get("radius_m", DEFAULT_RADIUS_M)
+    if isinstance(radius_m, bool) or not isinstance(radius_m, int | float):
+        raise ValueError("filter.radius_m must be a number of metres")  # noqa: TRY004 - the client's error
+    if not 0 < radius_m <= RADIUS_MAX_M:
+        raise ValueError(f"filter.radius_m must lie in (0, {RADIUS_MAX_M:.0f}]")
+    audience = given.get("audience", "everyone")
+    if audience not in ("matches", "group", "everyone"):
+        raise ValueError("filter.audience must be matches, group or everyone")
+    for later in ("min_score", "online"):
+        if given.get(later):
+            raise ValueError(f"filter.{later} is not served yet")
+    return float(radius_m), Audience(audience)
