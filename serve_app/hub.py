@@ -19,6 +19,7 @@ from actors.router import Router
 from serve_app.births import Births, Telling
 from serve_app.channel import Channel, NearChannel, StreamChannel
 from serve_app.connection import Connection
+from serve_app.paging import Pages
 from serve_app.presence import PresenceChannel
 from serve_app.takeover import Takeover
 from serve_app.tick import Tick
@@ -44,6 +45,8 @@ class Subscription:
     """An offset that the client has reached for sure; -1 where none is known (session.py)."""
     pinged: int = -1
     """The offset that stood before the last ping."""
+    pages: Pages | None = None
+    """A map that the client is still reading page by page: it is not live yet."""
     birth: int = 0
     """Of what was asked last."""
 
@@ -109,6 +112,20 @@ class Hub:
         channel.holders += 1
         subscription = Subscription(channel, connection, message)
         connection.subscriptions[message.ch] = subscription
+        self.ask(subscription, partial(self._answered, subscription, done))
+
+    def suspend(self, subscription: Subscription) -> None:
+        """Nothing is pushed to it until `again`."""
+        subscription.channel.remove(subscription.connection)
+        subscription.is_live = False
+
+    def again(self, subscription: Subscription, done: Done) -> None:
+        """As `subscribe`, of a suspended one. A map with positions goes on from the one that it has."""
+        channel = subscription.channel
+        if isinstance(channel, NearChannel):
+            subscription.message = msgspec.structs.replace(
+                subscription.message, epoch=channel.epoch, offset=channel.offset
+            )
         self.ask(subscription, partial(self._answered, subscription, done))
 
     def unsubscribe(self, connection: Connection, name: str, *, clean: bool) -> bool:

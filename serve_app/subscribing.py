@@ -10,6 +10,7 @@ from actors.protocol import RECOVERY_LIMIT, EngineError, ErrorCode
 from serve_app import commands
 from serve_app.frames import Envelope
 from serve_app.names import MODES, Kind, internal_name
+from serve_app.paging import CATCH_UP_S, caught_up, first_page, next_page, page_size
 
 if TYPE_CHECKING:
     from serve_app.session import Session
@@ -36,6 +37,9 @@ def subscribe(session: "Session", ch: str, options: commands.SubscriptionOptions
     """Subscribes to a client's channel; `done` gets the `sub` result. Raises EngineError."""
     connection, limit = session.connection, session.around.limits.subs
     kind, name = internal_name(ch, connection.user, connection.id)
+    if options.cursor is not None:
+        _turn_page(session, ch, name, options.cursor, done)
+        return
     if name in connection.subscriptions:
         raise EngineError(ErrorCode.ALREADY_SUBSCRIBED, "this connection is subscribed to it")
     if len(connection.subscriptions) >= limit:
@@ -51,7 +55,42 @@ def subscribe(session: "Session", ch: str, options: commands.SubscriptionOptions
     )  # fmt: skip
     session.begins()
     session.late_unsubs[name] = []
-    session.around.hub.subscribe(connection, message, partial(_subscribed, session, (ch, name), done))
+
+    def first(result: Any, error: EngineError | None) -> None:
+        try:
+            if error is not None:
+                raise error
+            done(first_page(session, connection.subscriptions[name], result, page_size(options.limit)), None)
+        except EngineError as refused:
+            done(None, refused)
+
+    session.around.hub.subscribe(connection, message, partial(_subscribed, session, (ch, name), first))
+
+
+def _turn_page(session: "Session", ch: str, name: str, cursor: str, done: Done) -> None:
+    """The page behind a cursor; the last one with what changed since the first."""
+    clock = session.around.clock
+    subscription = session.connection.subscriptions.get(name)
+    page = next_page(session, subscription, cursor)
+    if page["phase"] == "state" or subscription is None:
+        done(page, None)
+        return
+    asked_at_s = clock()
+
+    def last(result: Any, error: EngineError | None) -> None:
+        if clock() - asked_at_s > CATCH_UP_S or (error is not None and error.code.temporary):
+            session.slow()
+            return
+        if error is not None:
+            done(None, error)
+            return
+        pages, subscription.pages = subscription.pages, None
+        assert pages is not None
+        done(caught_up(pages, page, result), None)
+
+    session.begins()
+    session.late_unsubs[name] = []
+    session.around.hub.again(subscription, partial(_subscribed, session, (ch, name), last))
 
 
 def _check(kind: Kind, options: commands.SubscriptionOptions) -> None:
@@ -62,8 +101,6 @@ def _check(kind: Kind, options: commands.SubscriptionOptions) -> None:
         raise EngineError(ErrorCode.BAD_REQUEST, f"this channel's mode is {MODES[kind]}")
     if bool(options.epoch) is (options.offset is None):
         raise EngineError(ErrorCode.BAD_REQUEST, "a position is an epoch and an offset")
-    if options.cursor is not None:
-        raise EngineError(ErrorCode.NOT_AVAILABLE, "a map's state comes as one page: there is no cursor")
     if options.filter and kind != "near":
         raise EngineError(ErrorCode.NOT_AVAILABLE, "only near takes a filter yet")
 

@@ -24,7 +24,7 @@ export class Subscription {
     this.n = result.n;
     if (this.mode === "stream") this.adoptStream(result);
     else if (!this.name.startsWith("presence:")) this.adoptMap(result);
-    else if (result.state) this.adoptPresence(result.state);
+    else if (result.state) this.adoptPresence(result);
     this.hears.ready?.(result);
   }
 
@@ -47,9 +47,11 @@ export class Subscription {
     this.applyRows(k);
   }
 
-  adoptPresence(list) {
+  adoptPresence({ state, continued = false, j = [], l = [] }) {
     const before = this.metas;
-    this.metas = new Map(list.map((meta) => [meta.ref, meta]));
+    this.metas = new Map(continued ? before : []);
+    for (const meta of [...state, ...j]) this.metas.set(meta.ref, meta);
+    for (const meta of l) this.metas.delete(meta.ref);
     this.hears.metas?.([...this.metas.values()], before.size === 0);
   }
 
