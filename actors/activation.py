@@ -11,7 +11,7 @@ from typing import Any
 
 from actors.effects import Asker
 from actors.link import Link
-from actors.messages import Failure, Reply, Request
+from actors.messages import Bounced, Failure, Reply, Request
 from actors.metrics import count
 from actors.protocol import EngineError, ErrorCode
 
@@ -25,8 +25,12 @@ MAILBOX_HARD = 10_000
 class Stage(Enum):
     """The life of an activation."""
 
+    WAITING = "waiting"
+    """Its slot is sealed: it is not loaded yet."""
     LOADING = "loading"
     ACTIVE = "active"
+    SEALED = "sealed"
+    """It ends what is under way and begins nothing: its slot is being handed over."""
     GONE = "gone"
 
 
@@ -48,20 +52,24 @@ class LinkAsker(Asker):
         if self._rid:
             self._link.send(Failure(self._rid, int(error.code), error.message, error.retry_ms))
 
+    def bounce(self, message: Request) -> None:
+        """Gives the message back: its slot is another shard's."""
+        self._link.send(Bounced(message))
+
 
 class LocalAsker(Asker):
     """Whoever asked within this process."""
 
-    __slots__ = ("_done",)
+    __slots__ = ("done",)
 
     def __init__(self, done: Callable[[Any, EngineError | None], None]) -> None:
-        self._done = done
+        self.done = done
 
     def answer(self, ok: Any) -> None:
-        self._done(ok, None)
+        self.done(ok, None)
 
     def refuse(self, error: EngineError) -> None:
-        self._done(None, error)
+        self.done(None, error)
 
 
 @dataclass(slots=True)
@@ -83,6 +91,9 @@ class Activation:
     stage: Stage = Stage.LOADING
     state: Any = None
     busy: bool = True
+    """Messages wait."""
+    running: bool = True
+    """A task loads it or takes its turns."""
     mailbox: deque[Waiting] = field(default_factory=deque)
     turns: deque[tuple[Awaitable[None], Asker]] = field(default_factory=deque)
     """Turns of the shard's own that wait for the one under way; they go before the mailbox."""
@@ -90,6 +101,11 @@ class Activation:
     crossings: deque[Any] = field(default_factory=deque)
     recording: bool = False
     """One task stores the crossings, one after the other."""
+
+    @property
+    def is_live(self) -> bool:
+        """Its state is here, and nowhere else yet."""
+        return self.stage is Stage.ACTIVE or self.stage is Stage.SEALED
 
     def wait(self, waiting: Waiting) -> None:
         """Puts a message at the end of the mailbox, or refuses it when that is full."""

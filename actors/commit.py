@@ -80,6 +80,7 @@ class Committer:
         self._now_ms = now_ms
         self._queue: list[Draft | CrossingDraft] = []
         self._wake = asyncio.Event()
+        self._under_way: list[Draft | CrossingDraft] = []
         self.commits = 0
         self.committed = 0
 
@@ -98,12 +99,18 @@ class Committer:
             batch, self._queue = self._queue[:BATCH_LIMIT], self._queue[BATCH_LIMIT:]
             if not self._queue:
                 self._wake.clear()
+            self._under_way = batch
             try:
                 await self._commit(batch)
             except Exception:
                 # Whoever asked is told to try again; the rooms start over from what the log holds.
                 log.exception("a commit failed")
                 self._give_up(batch, ErrorCode.INTERNAL, "this was not stored")
+            self._under_way = []
+
+    def holds(self, room: str) -> bool:
+        """Whether anything of this room waits to be stored, or is being stored."""
+        return any(_room_of(item) == room for item in (*self._under_way, *self._queue))
 
     async def _commit(self, items: list[Draft | CrossingDraft]) -> None:
         known = await self._retried(lambda: self._look_up(items))
@@ -262,9 +269,12 @@ class Committer:
     def _give_up(self, items: list[Draft | CrossingDraft], code: ErrorCode, message: str) -> None:
         for item in items:
             item.asker.refuse(EngineError(code, message, 200))
-        names = {i.message.room if isinstance(i, CrossingDraft) else i.room for i in items}
-        for room in names:
+        for room in {_room_of(item) for item in items}:
             self._lost(room)
+
+
+def _room_of(item: Draft | CrossingDraft) -> str:
+    return item.message.room if isinstance(item, CrossingDraft) else item.room
 
 
 def _row(message: wire.Crossing, membership: str) -> streams.CrossingRow:

@@ -1,79 +1,114 @@
 """The Directory: which shard owns each slot, under which epoch, and where gateways are (ACT-3, ACT-4).
 
-Its state is in Postgres; this process serves views of it over links and can be killed at any time: the
-others go on with the view they have and come back to its successor.
+Its state is in a store (storage/slots.py); this process serves views of it over links and can be killed at
+any time: the others go on with the view they have and come back to its successor. Changes are made one at
+a time, in this Directory's term; once another one has taken office it stops serving. Shards come and go:
+slots of one that is gone are given to the others (`grace_s` after its link closed), slots move to one that
+has come by hand-off (mover.py).
 """
 
 import asyncio
 import logging
-import os
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TypeVar
 
 import asyncpg
 
 from actors import messages as wire
+from actors.balance import adopted
 from actors.link import Link, Listener, listen
 from actors.messages import Message
-from actors.metrics import gauge
-from actors.metrics_export import Exporter
+from actors.metrics import count
+from actors.mover import Mover
+from actors.protocol import ErrorCode
 from actors.site import HERE, Site, address_of
-from storage import slots
 from storage.postgres import UNREACHABLE
+from storage.slots import Assignment, DeposedError, Ownership, PostgresSlots, SlotStore, StaleEpochError
+
+__all__ = ["Directory", "DirectoryConfig"]
 
 log = logging.getLogger("hereabouts.directory")
 
+T = TypeVar("T")
+
 _RETRY_S = 0.2
+ASSIGN_TIMEOUT_S = 2.0
+TERM_CHECK_S = 1.0
+"""How soon a Directory that was replaced notices if it has nothing to change."""
 
 
 @dataclass(frozen=True)
 class DirectoryConfig:
-    """What the Directory needs: where to listen, its database, and how many shards there are to be."""
+    """What the Directory needs: where to listen, its database, and among how many shards the slots of a new
+    engine are spread.
+    """
 
     run_dir: str
     database_url: str
     shards: int
     site: Site = HERE
-
-
-@dataclass(slots=True)
-class _Peer:
-    hello: wire.Hello
+    grace_s: float = 0.3
+    """So long after its link closed a shard's slots wait for it."""
+    start_grace_s: float = 1.5
+    """So long after the first shard came to a new Directory the slots of the others wait for them."""
 
 
 class Directory:
-    """Serves views. Changes are applied one at a time, in the order they were heard of."""
+    """Serves views. All calls on its event loop."""
 
-    def __init__(self, config: DirectoryConfig) -> None:
+    def __init__(self, config: DirectoryConfig, store: SlotStore | None = None) -> None:
         self._config = config
-        self._pool: asyncpg.Pool
-        self._server: Listener
+        self.store = store
+        self.term = 0
+        self.ownership: Ownership
+        self.shards: dict[int, Link] = {}
+        """Shards that are there, by number."""
+        self._server: Listener | None = None
         self._links: set[Link] = set()
         self._stopping = False
-        self._peers: dict[Link, _Peer] = {}
-        self._ownership: slots.Ownership
-        self._addresses: dict[int, str] = {}
+        self._peers: dict[Link, wire.Hello] = {}
         self._gateways: dict[str, str] = {}
-        self._changes: asyncio.Queue[tuple[Link, wire.Hello | None]] = asyncio.Queue()
-        self._worker: asyncio.Task[None]
+        self._incarnations: dict[int, str] = {}
+        self._handed: dict[int, int] = {}
+        """Slot → the epoch under which it was given by hand-off."""
+        self._lost_at_s: dict[int, float] = {}
+        self._first_shard_at_s: float | None = None
+        self._changes: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._loop = asyncio.get_running_loop()
+        self.mover = Mover(self)
+
+    @property
+    def address(self) -> str:
+        """Where this Directory is dialled."""
+        return self._config.site.directory or address_of(self._config.run_dir, "directory")
 
     async def start(self) -> None:
-        """Reads the map, spreads the slots over the shards, and listens."""
-        self._pool = await asyncpg.create_pool(self._config.database_url, min_size=1, max_size=2)
-        async with self._pool.acquire() as connection:
-            self._ownership = await slots.spread_slots(connection, self._config.shards)
-        self._worker = asyncio.get_running_loop().create_task(self._apply_changes())
-        config = self._config
-        address = config.site.directory or address_of(config.run_dir, "directory")
-        self._server = await listen(address, self, config.site)
+        """Takes office, and listens."""
+        await self.take_office()
+        self._server = await listen(self.address, self, self._config.site)
+
+    async def take_office(self) -> None:
+        """Begins a new term: every earlier Directory's changes fail from here on."""
+        if self.store is None:
+            self.store = await PostgresSlots.open(self._config.database_url)
+        self.term, self.ownership = await self.store.take_office(self.address, self._config.shards)
+        self._tasks = [
+            self._loop.create_task(work)
+            for work in (self._apply_changes(), self._check_term(), self.mover.run())
+        ]
 
     def view(self) -> wire.View:
         """The newest view."""
-        own = self._ownership
-        return wire.View(own.version, dict(self._addresses), own.owners, own.epochs, dict(self._gateways))
+        own = self.ownership
+        addresses = {shard: self._peers[link].address for shard, link in self.shards.items()}
+        handed = [slot for slot, epoch in self._handed.items() if own.epochs[slot] == epoch]
+        return wire.View(own.version, addresses, own.owners, own.epochs, dict(self._gateways), handed)
 
-    # Endpoint
+    # -- links ------------------------------------------------------------------------------------
 
     def link_opened(self, link: Link) -> None:
         self._links.add(link)
@@ -83,94 +118,196 @@ class Directory:
     def link_received(self, link: Link, view_version: int, messages: list[Message]) -> None:  # noqa: ARG002
         for message in messages:
             if isinstance(message, wire.Hello):
-                self._changes.put_nowait((link, message))
+                self._soon(partial(self._arrived, link, message))
             elif isinstance(message, wire.ViewQuery):
                 link.send(self.view())
+            elif isinstance(message, wire.Retire):
+                self._soon(partial(self._retire, link, message))
+            elif isinstance(message, wire.Reply | wire.Failure):
+                self.mover.answered(message)
 
     def link_closed(self, link: Link) -> None:
         self._links.discard(link)
-        self._changes.put_nowait((link, None))
+        self._soon(partial(self._left, link))
+
+    # -- changes, one at a time -------------------------------------------------------------------
+
+    def _soon(self, work: Callable[[], Awaitable[None]]) -> None:
+        self._changes.put_nowait(work)
 
     async def _apply_changes(self) -> None:
         while True:
-            link, hello = await self._changes.get()
+            work = await self._changes.get()
+            is_stale = False
             while True:
                 try:
-                    await self._apply(link, hello)
+                    if is_stale:
+                        self.ownership = await self._known_store.read()
+                        self.publish()
+                        is_stale = False
+                    await work()
                     break
+                except DeposedError:
+                    log.warning("another Directory is in office; this one, of term %d, ends", self.term)
+                    self._resign()
+                    return
+                except StaleEpochError:
+                    is_stale = True  # it had been made, and only the answer was cut off: see what is
                 except (asyncpg.PostgresError, *UNREACHABLE) as error:
+                    is_stale = True
                     log.warning("the database does not answer, trying again: %s", error)
                     await asyncio.sleep(_RETRY_S)
 
-    async def _apply(self, link: Link, hello: wire.Hello | None) -> None:
-        if hello is None:
-            peer = self._peers.pop(link, None)
-            if peer is None or not self._forget(peer.hello):
-                return
-        else:
-            if not link.is_open:
-                return
-            self._peers[link] = _Peer(hello)
-            if hello.role not in ("shard", "gateway"):
-                link.send(self.view())
-                return
-        async with self._pool.acquire() as connection:
-            if hello is not None and hello.role == "shard":
-                shard = int(hello.name)
-                self._ownership = await slots.admit_shard(connection, shard, hello.incarnation, hello.address)
-                self._addresses[shard] = hello.address
-            else:
-                if hello is not None:
-                    self._gateways[hello.name] = hello.address
-                version = await slots.raise_version(connection)
-                own = self._ownership
-                self._ownership = slots.Ownership(version, own.owners, own.epochs)
-        view = self.view()
-        for peer_link in self._peers:
-            peer_link.send(view)
+    @property
+    def _known_store(self) -> SlotStore:
+        assert self.store is not None
+        return self.store
 
-    def _forget(self, hello: wire.Hello) -> bool:
-        """Whether the view changes with this peer gone: a successor may have announced itself already."""
-        if any(p.hello.role == hello.role and p.hello.name == hello.name for p in self._peers.values()):
-            return False
+    async def _arrived(self, link: Link, hello: wire.Hello) -> None:
+        if link not in self._links:
+            return
+        self._peers[link] = hello
         if hello.role == "shard":
-            return self._addresses.pop(int(hello.name), None) is not None
-        if hello.role == "gateway":
-            return self._gateways.pop(hello.name, None) is not None
-        return False
+            shard = int(hello.name)
+            self.ownership = await self._known_store.admit_shard(
+                self.term, shard, hello.incarnation, hello.address
+            )
+            self.shards[shard] = link
+            self._lost_at_s.pop(shard, None)
+            is_new = self._incarnations.get(shard) != hello.incarnation
+            self._incarnations[shard] = hello.incarnation
+            self.mover.arrived(shard, is_new=is_new)
+            if self._first_shard_at_s is None:
+                self._first_shard_at_s = self._loop.time()
+                self._loop.call_later(self._config.start_grace_s, self._soon, self._adopt_orphans)
+            self._soon(self._adopt_orphans)
+        elif hello.role == "gateway":
+            self._gateways[hello.name] = hello.address
+            self.ownership = await self._known_store.raise_version(self.term)
+        else:
+            link.send(self.view())
+            return
+        self.publish()
 
-    async def stop(self) -> None:
-        """Stops listening and lets the database go."""
+    async def _left(self, link: Link) -> None:
+        hello = self._peers.pop(link, None)
+        if hello is None:
+            return
+        if hello.role == "shard" and self.shards.get(int(hello.name)) is link:
+            shard = int(hello.name)
+            del self.shards[shard]
+            self._lost_at_s[shard] = self._loop.time()
+            self.mover.left(shard)
+            self._loop.call_later(self._config.grace_s, self._soon, self._adopt_orphans)
+        elif hello.role == "gateway" and not any(
+            each.role == "gateway" and each.name == hello.name for each in self._peers.values()
+        ):
+            self._gateways.pop(hello.name, None)
+        else:
+            return
+        self.ownership = await self._known_store.raise_version(self.term)
+        self.publish()
+
+    async def _adopt_orphans(self) -> None:
+        """Gives the slots of shards that are gone to those that are there."""
+        takers = self.mover.takers()
+        if not takers or self._first_shard_at_s is None:
+            return
+        now_s = self._loop.time()
+        started_s = self._first_shard_at_s + self._config.start_grace_s - self._config.grace_s
+        gone = {
+            shard
+            for shard in set(self.ownership.owners) - self.shards.keys()
+            if self._lost_at_s.get(shard, started_s) + self._config.grace_s <= now_s + 0.001
+        }
+        own = self.ownership
+        orphans = {slot for slot, shard in enumerate(own.owners) if shard in gone}
+        if not orphans:
+            return
+        taken = adopted(own.owners, orphans, takers)
+        log.warning("%d slots of shards %s are taken over", len(orphans), sorted(gone))
+        await self._assign(
+            {slot: Assignment(shard, own.epochs[slot]) for slot, shard in taken.items()}, handed=False
+        )
+        count("takeovers", len(orphans))
+        self.mover.changed()
+
+    async def _retire(self, link: Link, message: wire.Retire) -> None:
+        def done(error: str) -> None:
+            if error:
+                link.send(wire.Failure(message.rid, ErrorCode.NOT_AVAILABLE, error))
+            else:
+                link.send(wire.Reply(message.rid, {}))
+
+        self.mover.retire(message.shard, done)
+
+    async def assign(self, assignments: dict[int, Assignment], *, handed: bool, limit_s: float) -> None:
+        """Moves slots and publishes the view, after the changes that wait already, or does nothing: when a
+        slot's epoch is another by now, or at loop time `limit_s`. What became of it stands in `ownership`.
+        """
+        done: asyncio.Future[None] = self._loop.create_future()
+
+        async def work() -> None:
+            epochs = self.ownership.epochs
+            as_planned = all(epochs[slot] == wanted.epoch for slot, wanted in assignments.items())
+            if as_planned and self._loop.time() < limit_s:
+                await self._assign(assignments, handed=handed)
+            if not done.done():
+                done.set_result(None)
+
+        self._soon(work)
+        await done
+
+    async def _assign(self, assignments: dict[int, Assignment], *, handed: bool) -> None:
+        for slot, wanted in assignments.items():
+            if handed:
+                self._handed[slot] = wanted.epoch + 1
+            else:
+                self._handed.pop(slot, None)
+        async with asyncio.timeout(ASSIGN_TIMEOUT_S):
+            self.ownership = await self._known_store.assign(self.term, assignments)
+        self.publish()
+
+    def publish(self) -> None:
+        """Sends the newest view to everybody."""
+        view = self.view()
+        for link in self._peers:
+            link.send(view)
+
+    # -- terms ------------------------------------------------------------------------------------
+
+    async def _check_term(self) -> None:
+        while True:
+            await asyncio.sleep(TERM_CHECK_S)
+            with suppress(asyncpg.PostgresError, *UNREACHABLE):
+                if await self._known_store.current_term() != self.term:
+                    self._soon(self._depose)
+
+    async def _depose(self) -> None:
+        raise DeposedError
+
+    @property
+    def is_deposed(self) -> bool:
+        """Whether another Directory has taken office, so that this one serves nobody."""
+        return self._stopping
+
+    def _resign(self) -> None:
+        """Serves nobody from here on: its peers find the Directory that is in office."""
         self._stopping = True
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
         for link in list(self._links):
             link.abort()
-        self._worker.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._worker
-        await self._pool.close()
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
 
-
-class DirectoryActor:
-    """The Ray actor around a Directory. Ray restarts it; state is in Postgres."""
-
-    def __init__(self, config: DirectoryConfig) -> None:
-        self._directory = Directory(config)
-        self._started = asyncio.get_running_loop().create_task(self._start())
-        self._exporting = asyncio.get_running_loop().create_task(Exporter("directory", "0").run())
-
-    async def _start(self) -> None:
-        while True:
-            try:
-                await self._directory.start()
-            except (asyncpg.PostgresError, *UNREACHABLE) as error:
-                log.warning("the Directory can't start yet, trying again: %s", error)
-                await asyncio.sleep(_RETRY_S)
-            else:
-                gauge("view_version", lambda: self._directory.view().version)
-                return
-
-    async def ready(self) -> dict[str, Any]:
-        """Back when views are served."""
-        await asyncio.shield(self._started)
-        return {"pid": os.getpid(), "view": self._directory.view().version}
+    async def stop(self) -> None:
+        """Stops listening and lets the store go."""
+        self._resign()
+        for task in self._tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        if self.store is not None:
+            await self.store.close()

@@ -38,6 +38,18 @@ class FanOut:
         """It has told all that it holds in these slots."""
         self._tellers.told(gateway, message.slots, message.epochs)
 
+    def tellers(self, slot: int) -> list[str]:
+        """The gateways whose rows of a slot are all known here."""
+        epoch = self._router.view.epochs[slot]
+        return [gateway for gateway in self.gateways if self._tellers.has_told(gateway, slot, epoch)]
+
+    def inherits(self, slot: int, tellers: list[str]) -> set[str]:
+        """The slot came with all that these had told of it; returns those that can be reached here, too."""
+        here = self.gateways.keys() & set(tellers)
+        for gateway in here:
+            self._tellers.told(gateway, [slot], [self._router.view.epochs[slot]])
+        return here
+
     def is_dead(self, gateway: str) -> bool:
         """Whether a gateway that can't be reached is no more, as far as the Directory knows."""
         if gateway in self.gateways:

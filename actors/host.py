@@ -34,6 +34,15 @@ class Host(Protocol):
     def is_idle(self, activation: Activation) -> bool:
         """Whether nobody would miss the activation."""
 
+    def is_quiet(self, activation: Activation) -> bool:
+        """Whether nothing of it is under way outside of turns: commits, writes, questions to others."""
+
+    def leaving(self, activation: Activation) -> None:
+        """Its state goes to another shard now; nothing of it is written here any more."""
+
+    def arrived(self, activation: Activation) -> None:
+        """Its state came from another shard, as it was there."""
+
 
 class Hosting(Protocol):
     """The shard, as its hosts see it."""

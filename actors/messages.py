@@ -12,20 +12,34 @@ gateway that needs it. `ch` is an *internal* channel name:
 
 from typing import Any
 
-import msgspec
+from actors.slot_messages import (
+    Barrier,
+    Framed,
+    Hello,
+    HoldsQuery,
+    Retire,
+    Seal,
+    StatusQuery,
+    Take,
+    Unseal,
+    View,
+    ViewQuery,
+)
+
+__all__ = [
+    "Barrier", "Framed", "Hello", "HoldsQuery", "Retire", "Seal", "StatusQuery", "Take", "Unseal", "View",
+    "ViewQuery",
+]  # fmt: skip
+"""What this takes from slot_messages.py; everybody has all messages from here."""
 
 JSON = bytes
 """Canonical JSON text of one value."""
 
 
-class _Message(msgspec.Struct, array_like=True, gc=False):
-    """Base of all that is framed on a link."""
-
-
 # -- to a virtual actor: `rid` is set by the router, 0 where no reply is wanted ------------------------
 
 
-class Subscribe(_Message, tag=1):
+class Subscribe(Framed, tag=1):
     """A connection wants a channel. Replied with the `sub` result (a dict as in docs/protocol.md §2)."""
 
     rid: int
@@ -49,7 +63,7 @@ class Subscribe(_Message, tag=1):
     """Everything born up to there was answered or has ended: a Subscribe that old is a late copy."""
 
 
-class Unsubscribe(_Message, tag=2):
+class Unsubscribe(Framed, tag=2):
     """A connection left a channel. `clean` is false when the socket was lost: presence lingers 15 s."""
 
     rid: int
@@ -62,7 +76,7 @@ class Unsubscribe(_Message, tag=2):
     settled: int = 0
 
 
-class Publish(_Message, tag=3):
+class Publish(Framed, tag=3):
     """A publication. `ack` is none, relay or durable, or empty for the best that the room has; replied with
     {"o","t","i","dup"} unless none.
     """
@@ -76,7 +90,7 @@ class Publish(_Message, tag=3):
     ack: str = "durable"
 
 
-class Ephemeral(_Message, tag=4):
+class Ephemeral(Framed, tag=4):
     """Typing, cursors: delivered to whoever is there, stored nowhere, droppable."""
 
     rid: int
@@ -86,7 +100,7 @@ class Ephemeral(_Message, tag=4):
     d: JSON
 
 
-class Position(_Message, tag=5):
+class Position(Framed, tag=5):
     """A fix of a user (WGS84 degrees, metres, Unix ms). Replied with {"ok": true} or error 124."""
 
     rid: int
@@ -100,7 +114,7 @@ class Position(_Message, tag=5):
     seq: int | None = None
 
 
-class History(_Message, tag=6):
+class History(Framed, tag=6):
     """A page of a stream. `offset` -1: from the newest end. Replied {"pubs","epoch","offset","more"}."""
 
     rid: int
@@ -114,7 +128,7 @@ class History(_Message, tag=6):
     """With `before` > 0: the page that ends just below this offset, ascending (HTTP `before=`)."""
 
 
-class PresenceQuery(_Message, tag=7):
+class PresenceQuery(Framed, tag=7):
     """Who is in a room now. Replied {"metas","count"}."""
 
     rid: int
@@ -122,7 +136,7 @@ class PresenceQuery(_Message, tag=7):
     user: str
 
 
-class NearQuery(_Message, tag=8):
+class NearQuery(Framed, tag=8):
     """One look at who is near `user`. Replied {"items":[{"user","cell","band"}]}."""
 
     rid: int
@@ -131,7 +145,7 @@ class NearQuery(_Message, tag=8):
     limit: int
 
 
-class Refresh(_Message, tag=9):
+class Refresh(Framed, tag=9):
     """What an actor caches of Postgres has changed: read it again. Replied {} when done."""
 
     rid: int
@@ -139,13 +153,7 @@ class Refresh(_Message, tag=9):
     key: str
 
 
-class ViewQuery(_Message, tag=10):
-    """Asks the Directory for its newest view: somebody was heard of who knows a newer one (ACT-3)."""
-
-    rid: int
-
-
-class Told(_Message, tag=80):
+class Told(Framed, tag=80):
     """Gateway to shard: all that it holds in these slots it has told to their activations of these epochs;
     what it told before and was born up to `settled` is no more.
     """
@@ -155,7 +163,7 @@ class Told(_Message, tag=80):
     settled: int
 
 
-class RowsTold(_Message, tag=81):
+class RowsTold(Framed, tag=81):
     """The shard to each of its rooms: what `Told` means for it."""
 
     rid: int
@@ -163,7 +171,7 @@ class RowsTold(_Message, tag=81):
     settled: int
 
 
-class Vacant(_Message, tag=82):
+class Vacant(Framed, tag=82):
     """Gateway to room: nobody here has held the channel for a while; nothing born up to `clock` lives."""
 
     rid: int
@@ -174,7 +182,7 @@ class Vacant(_Message, tag=82):
 # -- shard to shard ------------------------------------------------------------------------------------
 
 
-class RegionEnter(_Message, tag=20):
+class RegionEnter(Framed, tag=20):
     """A user's *snapped* place, told to each region within reach of it: the cell that strangers may see
     and its centre. The user actor of a viewer decides who is shown (privacy.view).
     """
@@ -190,7 +198,7 @@ class RegionEnter(_Message, tag=20):
     t_ms: int
 
 
-class RegionLeave(_Message, tag=21):
+class RegionLeave(Framed, tag=21):
     """The user is no longer within reach of the region, or not visible to anybody."""
 
     rid: int
@@ -198,7 +206,7 @@ class RegionLeave(_Message, tag=21):
     user: str
 
 
-class RegionWatch(_Message, tag=22):
+class RegionWatch(Framed, tag=22):
     """`viewer` (at a snapped place) wants to know who is within `radius_m`; 0 stops the watch. Replied with
     rows as in RegionCandidates; kept live unless `keep` is false.
     """
@@ -212,7 +220,7 @@ class RegionWatch(_Message, tag=22):
     keep: bool = True
 
 
-class CandidateRow(_Message):
+class CandidateRow(Framed):
     """Somebody within reach: the cell that strangers may see, the metres between the two cells' centres."""
 
     user: str
@@ -222,7 +230,7 @@ class CandidateRow(_Message):
     distance_m: float
 
 
-class RegionCandidates(_Message, tag=23):
+class RegionCandidates(Framed, tag=23):
     """Region to the viewer's user actor: everybody within the radius by snapped distance, nearest first."""
 
     rid: int
@@ -231,7 +239,7 @@ class RegionCandidates(_Message, tag=23):
     rows: list["CandidateRow"]
 
 
-class Crossing(_Message, tag=24):
+class Crossing(Framed, tag=24):
     """User actor to room actor: a fence that is bound to the room was crossed. The room's shard writes
     event, membership and room event in one transaction, fenced by both slots. Replied {"applied": bool}.
     """
@@ -252,14 +260,14 @@ class Crossing(_Message, tag=24):
 # -- answers ---------------------------------------------------------------------------------------------
 
 
-class Reply(_Message, tag=40):
+class Reply(Framed, tag=40):
     """A request succeeded."""
 
     rid: int
     ok: Any = None
 
 
-class Failure(_Message, tag=41):
+class Failure(Framed, tag=41):
     """A request failed with a code of the table."""
 
     rid: int
@@ -271,7 +279,7 @@ class Failure(_Message, tag=41):
 # -- shard to gateway -------------------------------------------------------------------------------------
 
 
-class Push(_Message, tag=50):
+class Push(Framed, tag=50):
     """A committed publication of `ch`: one per gateway that has subscribers (FAN-1). `m` is the `m` object
     as JSON without `cid`; `hide` lists users who must get a `skip` instead (blocked with the sender).
     """
@@ -284,7 +292,7 @@ class Push(_Message, tag=50):
     hide: list[str] | None = None
 
 
-class PushEphemeral(_Message, tag=51):
+class PushEphemeral(Framed, tag=51):
     """An ephemeral event: `e` is {"u","d"} as JSON; the sender's own connection `conn` does not get it."""
 
     ch: str
@@ -293,7 +301,7 @@ class PushEphemeral(_Message, tag=51):
     hide: list[str] | None = None
 
 
-class PushMap(_Message, tag=52):
+class PushMap(Framed, tag=52):
     """A map delta: `k` is the JSON list of rows [key, "+"|"~"|"-", data, version]; `shadow` the same as
     key → version (-1: removed) so that the gateway can hand the view to a new activation.
     """
@@ -304,7 +312,7 @@ class PushMap(_Message, tag=52):
     shadow: dict[str, int]
 
 
-class PushPresence(_Message, tag=53):
+class PushPresence(Framed, tag=53):
     """A presence diff of `ch`: `joins` and `leaves` are JSON lists of metas, of one user (`user`) or, where
     nobody is hidden, of several ("").
     """
@@ -316,7 +324,7 @@ class PushPresence(_Message, tag=53):
     hide: list[str] | None = None
 
 
-class PushCounts(_Message, tag=83):
+class PushCounts(Framed, tag=83):
     """Counters of `ch` for its passive subscribers: living `stream` and `cache` subscriptions, top offset."""
 
     ch: str
@@ -324,7 +332,7 @@ class PushCounts(_Message, tag=83):
     offset: int
 
 
-class Unsubscribed(_Message, tag=54):
+class Unsubscribed(Framed, tag=54):
     """The actor ended subscriptions of `user` on `ch` (removed from the room, blocked); close code or 0."""
 
     ch: str
@@ -333,52 +341,18 @@ class Unsubscribed(_Message, tag=54):
     reason: str
 
 
-# -- link and directory ------------------------------------------------------------------------------------
+# -- slots that move; the rest is in slot_messages.py --------------------------------------------------------
 
 
-class Hello(_Message, tag=60):
-    """First message of a dialling peer. `role`: gateway, api, shard; `incarnation` is new per process."""
-
-    role: str
-    name: str
-    incarnation: str
-    address: str = ""
-    """Shard: its link address. Gateway: the WebSocket URL that clients use; empty while it is draining."""
-    node: str = ""
-    """The node that the process runs on."""
-
-
-class View(_Message, tag=61):
-    """The Directory's answer to Hello, and pushed at each change. `owners` and `epochs` have 1,024 items;
-    a shard that is down has no address.
+class Bounced(Framed, tag=74):
+    """From a shard: this message was for a slot that another shard has now, nothing came of it. In the order
+    in which the messages arrived.
     """
 
-    version: int
-    addresses: dict[int, str]
-    owners: list[int]
-    epochs: list[int]
-    gateways: dict[str, str]
+    message: "Request"
 
 
-class StatusQuery(_Message, tag=62):
-    """Asks a shard or the Directory for its counters. Replied a dict."""
-
-    rid: int
-
-
-# -- slots that move ---------------------------------------------------------------------------------------
-
-
-class Retire(_Message, tag=70):
-    """To the Directory: hand all slots of `shard` to others and give it none again. Replied {} when it has
-    none left; 108 where no other shard could take them.
-    """
-
-    rid: int
-    shard: int
-
-
-class Drain(_Message, tag=120):
+class Drain(Framed, tag=120):
     """To a gateway: take no more sockets, send everybody away. Replied {"sockets": n} when they are gone."""
 
     rid: int
@@ -387,7 +361,7 @@ class Drain(_Message, tag=120):
 Request = (
     Subscribe | Unsubscribe | Publish | Ephemeral | Position | History | PresenceQuery | NearQuery | Refresh
     | ViewQuery | RowsTold | Vacant | RegionEnter | RegionLeave | RegionWatch | RegionCandidates | Crossing
-    | StatusQuery | Drain | Retire
+    | StatusQuery | Drain | Retire | Seal | Take | Barrier | HoldsQuery
 )  # fmt: skip
 Pushed = Push | PushEphemeral | PushMap | PushPresence | PushCounts | Unsubscribed
-Message = Request | Reply | Failure | Pushed | Hello | View | Told
+Message = Request | Reply | Failure | Pushed | Hello | View | Told | Unseal | Bounced

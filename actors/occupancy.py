@@ -75,6 +75,11 @@ class Tellers:
             known.update(zip(slots, epochs, strict=True))
             self._untold.clear()
 
+    def has_told(self, gateway: str, slot: int, epoch: int) -> bool:
+        """Whether all its rows of the slot are known."""
+        known = self.epochs.get(gateway)
+        return known is not None and known.get(slot) == epoch
+
     def untold(self, slot: int, epoch: int) -> tuple[str, ...]:
         """Who may have members that the owner does not know of."""
         found = self._untold.get((slot, epoch))

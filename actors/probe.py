@@ -25,7 +25,7 @@ async def fetch_status(run_dir: str, site: Site = HERE, timeout_s: float = 3.0) 
         view = await probe.first(wire.View)
     link.abort()
     shards: dict[str, Any] = {}
-    for shard in sorted(set(view.owners)):
+    for shard in sorted(view.addresses.keys() | set(view.owners)):
         slots = sum(1 for owner in view.owners if owner == shard)
         shards[str(shard)] = {"up": False, "slots": slots}
         address = view.addresses.get(shard)

@@ -37,10 +37,10 @@ class RegionHost:
 
     def tick(self, now_ms: int) -> None:
         for key, activation in list(self._regions.items()):
-            if activation.stage is not Stage.ACTIVE:
+            if activation.stage is Stage.GONE:
                 del self._regions[key]
-                continue
-            self.expire(activation, now_ms)
+            elif activation.stage is Stage.ACTIVE:
+                self.expire(activation, now_ms)
 
     def expire(self, activation: Activation, now_ms: int) -> None:
         for told in region.tick(activation.state, now_ms):
@@ -48,3 +48,14 @@ class RegionHost:
 
     def is_idle(self, activation: Activation) -> bool:
         return bool(activation.state.is_idle)
+
+    def is_quiet(self, activation: Activation) -> bool:  # noqa: ARG002 - a region does nothing between turns
+        return True
+
+    def leaving(self, activation: Activation) -> None:
+        pass
+
+    def arrived(self, activation: Activation) -> None:
+        self._regions[activation.key] = activation
+        if activation.state.changed:
+            self._shard.tick_soon()

@@ -9,7 +9,7 @@ import asyncpg
 
 from actors import messages as wire
 from actors import room
-from actors.activation import Activation, Stage, Waiting
+from actors.activation import Activation, Waiting
 from actors.commit import Committer, CrossingDraft
 from actors.effects import Asker, ReadHistory
 from actors.host import Hosting
@@ -41,7 +41,7 @@ class RoomHost:
 
     def _state(self, key: str) -> RoomState | None:
         activation = self._shard.activations.get(("room", key))
-        if activation is None or activation.stage is not Stage.ACTIVE:
+        if activation is None or not activation.is_live:
             return None
         state: RoomState = activation.state
         return None if state.starting_over else state
@@ -94,14 +94,14 @@ class RoomHost:
     def _lost(self, key: str) -> None:
         """A commit of this room was refused: go on from what the log holds, if the room is still ours."""
         activation = self._shard.activations.get(("room", key))
-        if activation is None or activation.stage is not Stage.ACTIVE or activation.state.starting_over:
+        if activation is None or not activation.is_live or activation.state.starting_over:
             return
         activation.state.starting_over = True
         self._shard.turn(activation, self._start_over(activation))
 
     async def _start_over(self, activation: Activation) -> None:
         record = None
-        while activation.stage is Stage.ACTIVE:
+        while activation.is_live:
             try:
                 async with self._shard.pool.acquire() as connection:
                     record = await log_table.load_room(connection, activation.key, WINDOW)
@@ -152,6 +152,15 @@ class RoomHost:
 
     def is_idle(self, activation: Activation) -> bool:
         return bool(activation.state.is_idle)
+
+    def is_quiet(self, activation: Activation) -> bool:
+        return not activation.state.starting_over and not self.committer.holds(activation.key)
+
+    def leaving(self, activation: Activation) -> None:
+        pass
+
+    def arrived(self, activation: Activation) -> None:
+        pass
 
 
 def _stream(record: log_table.RoomRecord) -> Stream:

@@ -6,17 +6,19 @@ its caller gets a temporary error instead.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from actors import messages as wire
-from actors.messages import Request
+from actors.link import Link
+from actors.messages import Message, Request
 from actors.metrics import count
 from actors.placement import SLOTS, slot_of
 from actors.protocol import EngineError, ErrorCode
 from actors.router_links import Callback, DirectoryLink, Pending, RouterConfig, ShardLink
+from actors.router_moves import REQUEST_TIMEOUT_S, SlotMoves, ignore
 from storage.ids import new_id
 
 __all__ = ["Callback", "Router", "RouterConfig"]
@@ -24,7 +26,7 @@ __all__ = ["Callback", "Router", "RouterConfig"]
 PENDING_LIMIT = 10_000
 """Requests without an answer per shard; past it callers get 120."""
 
-REQUEST_TIMEOUT_S = 5.0
+HOLDS_TIMEOUT_S = 1.0
 _SWEEP_S = 0.25
 
 _EMPTY_VIEW = wire.View(version=0, addresses={}, owners=[0] * SLOTS, epochs=[0] * SLOTS, gateways={})
@@ -41,7 +43,13 @@ class Router:
         """A gateway's: pushes, in the order that the shard sent them."""
         self.on_slots_moved: Callable[[set[int]], None] = lambda _: None
         """These slots have a new activation that answers now: subscribe again, announce again."""
-        self.on_view: Callable[[wire.View], None] = lambda _: None
+        self.on_view: Callable[[wire.View, wire.View], None] = lambda _, __: None
+        """(The view before, the new one.)"""
+        self.on_directory: Callable[[Link, Message], None] = lambda _, __: None
+        """A shard's: what else the Directory says, and the link to answer on."""
+        self.on_directory_found: Callable[[], None] = lambda: None
+        """A new link to the Directory brought its first view."""
+        self.moves = SlotMoves(self)
         self.local: tuple[int, Callable[[Request, Callback], None]] | None = None
         """A shard's: (its number, how to hand a request to itself)."""
         self._shards: dict[int, ShardLink] = {}
@@ -49,7 +57,7 @@ class Router:
         self._directory = DirectoryLink(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_rid = 1
-        self._asked_for = 0
+        self._heard_of = 0
         self._viewed = asyncio.Event()
 
     async def start(self) -> None:
@@ -89,6 +97,10 @@ class Router:
     def call(self, kind: str, key: str, message: Request, done: Callback) -> None:
         """Sends `message` to the virtual actor; `done` is called once, from the event loop."""
         slot = slot_of(kind, key)
+        if slot in self.moves.holds:
+            message.rid = self.next_rid()
+            self.moves.hold(message, slot, done)
+            return
         shard = self.view.owners[slot]
         if self.local is not None and self.local[0] == shard:
             self.local[1](message, done)
@@ -107,14 +119,41 @@ class Router:
         link.send(message)
 
     def cast(self, kind: str, key: str, message: Request) -> None:
-        """Sends `message` without wanting a reply. Lost while the shard is down."""
-        shard = self.view.owners[slot_of(kind, key)]
+        """Sends `message` without wanting a reply. Lost if the shard goes away; waits for one that is not
+        there yet.
+        """
+        slot = slot_of(kind, key)
+        message.rid = 0
+        if slot in self.moves.holds:
+            self.moves.hold(message, slot, ignore)
+            return
+        shard = self.view.owners[slot]
         if self.local is not None and self.local[0] == shard:
-            self.local[1](message, _ignore)
+            self.local[1](message, ignore)
             return
         link = self._shards.get(shard) or self.shard_link(shard)
-        message.rid = 0
-        link.send(message)
+        if link.ready:
+            link.send(message)
+        elif len(link.pending) < PENDING_LIMIT:
+            link.put(Pending(message, slot, ignore, asyncio.get_running_loop().time() + REQUEST_TIMEOUT_S))
+
+    def put(self, waiting: Pending) -> None:
+        """Sends to the slot's owner what was sent before, to another."""
+        shard = self.view.owners[waiting.slot]
+        if self.local is not None and self.local[0] == shard:
+            self.local[1](waiting.message, waiting.done)
+        else:
+            self.shard_link(shard).put(waiting)
+
+    def next_rid(self) -> int:
+        """A number for a request."""
+        rid = self._next_rid
+        self._next_rid = rid + 1
+        return rid
+
+    def now_s(self) -> float:
+        """The event loop's time."""
+        return asyncio.get_running_loop().time()
 
     def tell(self, shard: int, message: wire.Told) -> None:
         """Sends `message` to a shard itself, behind what its actors were sent. Lost while it is down."""
@@ -142,7 +181,7 @@ class Router:
         with suppress(EngineError, TimeoutError):
             async with asyncio.timeout(1.0):
                 if kind == "fence":
-                    shards = sorted(set(self.view.owners))
+                    shards = sorted(self.view.addresses)
                     await asyncio.gather(*(self._refresh_shard(shard, kind, key) for shard in shards))
                 else:
                     await self.request(kind, key, wire.Refresh(0, kind, key))
@@ -151,16 +190,14 @@ class Router:
         """Every shard keeps an index of all fences, so each is told."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         link = self.shard_link(shard)
-        rid = self._next_rid
-        self._next_rid = rid + 1
+        rid = self.next_rid()
         message = wire.Refresh(rid, kind, key)
 
         def done(_: Any, __: EngineError | None) -> None:
             if not future.done():
                 future.set_result(None)
 
-        deadline_s = asyncio.get_running_loop().time() + REQUEST_TIMEOUT_S
-        link.pending[rid] = Pending(message, self.view.owners.index(shard), done, deadline_s)
+        link.pending[rid] = Pending(message, -1, done, asyncio.get_running_loop().time() + REQUEST_TIMEOUT_S)
         link.send(message)
         await future
 
@@ -170,29 +207,82 @@ class Router:
         """Takes a view of the Directory unless a newer one is known."""
         if view.version <= self.view.version:
             return
-        self.view = view
+        before, self.view = self.view, view
         count("view_changes")
         for shard in view.addresses:
             self.shard_link(shard).view_changed()
-        self.on_view(view)
-        if self.local is not None:
-            self.announce_moves(self.local[0])
+        self.moves.view_changed(before, -1 if self.local is None else self.local[0])
+        self.on_view(before, view)
+        if before.owners != view.owners or before.epochs != view.epochs:
+            self.report(range(SLOTS))
         self._viewed.set()
 
     def heard_of(self, version: int) -> None:
         """A peer's frame carries the version of its view: one that is newer is asked for (ACT-3)."""
-        if version > self.view.version and version > self._asked_for:
-            self._asked_for = version
+        if version > self.view.version and version > self._heard_of:
+            self._heard_of = version
             self._directory.ask()
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether somebody knows a newer view."""
+        return self._heard_of > self.view.version
+
     def announce_moves(self, shard: int) -> None:
-        """Reports the slots of `shard` whose epoch is new to us, once the shard can be reached."""
+        """A shard answers from now on: reports its slots that are new to us."""
+        owners = self.view.owners
+        self.report(slot for slot in range(SLOTS) if owners[slot] == shard)
+
+    def report(self, slots: Iterable[int]) -> None:
+        """Reports those of `slots` whose epoch is new to us and whose shard answers. Where a slot was handed
+        over, its new owner may hold our subscriptions already: it is asked first.
+        """
         known, view = self._known_epochs, self.view
-        moved = {s for s in range(SLOTS) if view.owners[s] == shard and known[s] != view.epochs[s]}
+        handed = set(view.handed)
+        moved: set[int] = set()
+        ask: dict[int, set[int]] = {}
+        for slot in slots:
+            epoch, shard = view.epochs[slot], view.owners[slot]
+            if known[slot] == epoch or slot in self.moves.holds or not self._answers(shard):
+                continue
+            if known[slot] and slot in handed and (self.local is None or shard != self.local[0]):
+                ask.setdefault(shard, set()).add(slot)
+            else:
+                moved.add(slot)
+            known[slot] = epoch
         if moved:
-            for slot in moved:
-                known[slot] = view.epochs[slot]
             self.on_slots_moved(moved)
+        for shard, some in ask.items():
+            self._ask_what_it_holds(shard, some)
+
+    def distrust(self, slots: Iterable[int]) -> None:
+        """Something that was sent may be lost: these are reported, whatever the new owner holds."""
+        for slot in slots:
+            self._known_epochs[slot] = 0
+
+    def knows(self, slots: Iterable[int]) -> None:
+        """The shard here was handed these slots whole: nothing of them begins anew."""
+        for slot in slots:
+            self._known_epochs[slot] = self.view.epochs[slot]
+
+    def _answers(self, shard: int) -> bool:
+        if self.local is not None and self.local[0] == shard:
+            return True
+        link = self._shards.get(shard)
+        return link is not None and link.ready
+
+    def _ask_what_it_holds(self, shard: int, slots: set[int]) -> None:
+        def told(held: Any, error: EngineError | None) -> None:
+            missing = slots - set(held) if error is None else slots
+            if missing:
+                self.on_slots_moved(missing)
+
+        query = wire.HoldsQuery(0, self.view.version, sorted(slots))
+        self._shards[shard].query(query, told, self.now_s() + HOLDS_TIMEOUT_S)
+
+    def known_link(self, shard: int) -> ShardLink | None:
+        """The link to another shard, if there ever was one."""
+        return self._shards.get(shard)
 
     def forget_epochs(self, shard: int) -> None:
         """A cut link took our subscriptions with it: report the shard's slots again when it is back."""
@@ -218,9 +308,6 @@ class Router:
         while True:
             await asyncio.sleep(_SWEEP_S)
             now_s = loop.time()
+            self.moves.expire(now_s)
             for link in self._shards.values():
                 link.expire(now_s)
-
-
-def _ignore(_: Any, __: EngineError | None) -> None:
-    pass

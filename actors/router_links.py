@@ -1,7 +1,7 @@
 """A process's links to the Directory and to the shards, and the requests that wait on them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -40,6 +40,15 @@ class Routing(Protocol):
     incarnation: str
     view: wire.View
     on_push: Callable[[wire.Pushed], None]
+    on_directory: Callable[[Link, Message], None]
+    on_directory_found: Callable[[], None]
+
+    @property
+    def moves(self) -> "Moves":
+        """What is held for slots that move."""
+
+    def next_rid(self) -> int:
+        """A number for a request."""
 
     def adopt_view(self, view: wire.View) -> None:
         """Takes a newer view."""
@@ -60,6 +69,16 @@ class Routing(Protocol):
         """The link to a shard."""
 
 
+class Moves(Protocol):
+    """What is held for slots that move (router_moves.py), as links see it."""
+
+    def bounced(self, source: int, message: Request) -> None:
+        """A shard gave a message back."""
+
+    def refused(self, waiting: "Pending") -> bool:
+        """A shard refused a message of a slot that moves; whether it will be sent again with the others."""
+
+
 @dataclass(slots=True)
 class Pending:
     """A request without its answer."""
@@ -77,11 +96,13 @@ class DirectoryLink:
         self._router = router
         self._link: Link | None = None
         self._lost = asyncio.Event()
+        self._is_new = False
 
     async def run(self) -> None:
         config = self._router.config
         while True:
             self._lost.clear()
+            self._is_new = True
             self._link = await dial_until(lambda: self._router.config.directory, self, config.site)
             self._link.send(self.hello())
             await self._lost.wait()
@@ -114,6 +135,11 @@ class DirectoryLink:
         for message in messages:
             if isinstance(message, wire.View):
                 self._router.adopt_view(message)
+                if self._is_new:
+                    self._is_new = False
+                    self._router.on_directory_found()
+            else:
+                self._router.on_directory(link, message)
 
     def link_closed(self, link: Link) -> None:  # noqa: ARG002 - there is one
         self._lost.set()
@@ -146,6 +172,26 @@ class ShardLink:
         """Sends now if the shard can be reached; a request that waits goes out when it can."""
         if self.ready and self.link is not None:
             self.link.send(message)
+
+    def put(self, waiting: Pending) -> None:
+        """Sends, or keeps until the shard can be reached; what wants no reply (`rid` 0) no longer."""
+        rid = waiting.message.rid
+        if rid or not self.ready:
+            self.pending[rid or self._router.next_rid()] = waiting
+        self.send(waiting.message)
+
+    def query(
+        self, message: wire.Barrier | wire.HoldsQuery | wire.Take, done: Callback, deadline_s: float
+    ) -> None:
+        """Asks the shard itself, over this very link."""
+        message.rid = self._router.next_rid()
+        self.pending[message.rid] = Pending(message, -1, done, deadline_s)
+        self.send(message)
+
+    def take_pending(self, slots: Container[int]) -> list[Pending]:
+        """Takes back what was sent for these slots and not answered, in order."""
+        taken = [rid for rid, waiting in self.pending.items() if waiting.slot in slots]
+        return [self.pending.pop(rid) for rid in taken]
 
     def view_changed(self) -> None:
         if self.link is not None:
@@ -181,6 +227,8 @@ class ShardLink:
                     waiting.done(message.ok, None)  # type: ignore[union-attr]
             elif kind is wire.Failure:
                 self._failed(message)  # type: ignore[arg-type]
+            elif kind is wire.Bounced:
+                router.moves.bounced(self._shard, message.message)  # type: ignore[union-attr,arg-type]
             elif kind is wire.View:
                 # The shard answers Hello with the view it serves under: from here on it is the owner.
                 router.adopt_view(message)  # type: ignore[arg-type]
@@ -191,7 +239,9 @@ class ShardLink:
     def _serve_from_now(self, link: Link) -> None:
         self.ready = True
         link.view_version = self._router.view.version
-        for waiting in list(self.pending.values()):
+        for rid, waiting in list(self.pending.items()):
+            if not waiting.message.rid:
+                del self.pending[rid]
             link.send(waiting.message)
         self._router.announce_moves(self._shard)
 
@@ -202,6 +252,8 @@ class ShardLink:
         if message.code == ErrorCode.MOVED:
             # The slot has another owner: hand the request to it. Bounded by the request's deadline.
             del self.pending[message.rid]
+            if self._router.moves.refused(waiting):
+                return
             owner = self._router.shard_of(waiting.slot)
             target = self._router.shard_link(owner)
             target.pending[message.rid] = waiting
@@ -225,5 +277,8 @@ class ShardLink:
         self._fail_all(
             lambda waiting: isinstance(waiting.message, wire.Publish) and not waiting.message.cid,
             EngineError(ErrorCode.INTERNAL, "the shard went away; whether this was stored is not known", 500),
+        )
+        self._fail_all(
+            lambda waiting: waiting.slot < 0, EngineError(ErrorCode.INTERNAL, "the shard went away")
         )
         self._changed.set()

@@ -9,16 +9,17 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 
 from actors import messages as wire
-from actors.activation import MAILBOX_SOFT, Activation, LinkAsker, LocalAsker, Stage, Waiting
+from actors.activation import Activation, LinkAsker, LocalAsker, Stage, Waiting
+from actors.changes import listen_to_changes
 from actors.effects import NOBODY, Answer, Asker, Draft, Fan, Refuse, Send
 from actors.fanout import FanOut
+from actors.hand_off import SLOT_MESSAGES, HandOff
 from actors.host import Host
 from actors.link import Link, Listener, listen
 from actors.messages import Message, Request
@@ -28,6 +29,7 @@ from actors.protocol import EngineError, ErrorCode
 from actors.region_host import RegionHost
 from actors.room_host import RoomHost
 from actors.router import Router, RouterConfig
+from actors.shard_metrics import counters
 from actors.site import HERE, Site, address_of
 from actors.user_host import UserHost
 from storage.positions import open_valkey
@@ -69,12 +71,16 @@ class Shard:
         self.valkey: Any
         self.router = Router(RouterConfig(config.run_dir, "shard", str(config.shard), "", config.site))
         self.router.local = (config.shard, self.deliver_local)
+        self.moving = HandOff(self)
         self.router.on_slots_moved = self._slots_moved
         self.router.on_view = self._view_changed
+        self.router.on_directory = self.moving.told
+        self.router.on_directory_found = self.moving.directory_found
         self.activations: dict[tuple[str, str], Activation] = {}
         self.fan_out = FanOut(self.router)
+        self.hosts: dict[str, Host] = {}
+        self.number = config.shard
         self.received = 0
-        self._hosts: dict[str, Host] = {}
         self._links: set[Link] = set()
         self._stopping = False
         self._peers: dict[Link, wire.Hello] = {}
@@ -95,7 +101,7 @@ class Shard:
         self.valkey = open_valkey(self.config.redis_url)
         rooms = RoomHost(self)
         users = UserHost(self)
-        self._hosts = {"room": rooms, "user": users, "region": RegionHost(self)}
+        self.hosts = {"room": rooms, "user": users, "region": RegionHost(self)}
         await users.crossings.reload()
         site = self.config.site
         address = address_of(self.config.run_dir, f"shard-{self.config.shard}", site)
@@ -105,7 +111,7 @@ class Shard:
         self._serving = True
         for link in self._peers:
             link.send(self.router.view)
-        for work in (rooms.committer.run(), self._sweep(), self._listen_to_changes(), users.restore()):
+        for work in (rooms.committer.run(), self._sweep(), listen_to_changes(self)):
             self.spawn(work)
 
     async def stop(self) -> None:
@@ -142,6 +148,7 @@ class Shard:
         self.router.heard_of(view_version)
         peer = self._peers.get(link)
         gateway = peer.incarnation if peer is not None else ""
+        silent = LinkAsker(link, 0)
         for message in messages:
             if isinstance(message, wire.Hello):
                 self._hello(link, message)
@@ -152,8 +159,11 @@ class Shard:
                 link.send(wire.Reply(message.rid, self.status()))
             else:
                 rid = message.rid  # type: ignore[union-attr]
-                asker = LinkAsker(link, rid) if rid else NOBODY
-                self.deliver(message, asker, gateway)  # type: ignore[arg-type]
+                asker = LinkAsker(link, rid) if rid else silent
+                if type(message) in SLOT_MESSAGES:
+                    self.moving.asked(message, asker, gateway)
+                else:
+                    self.deliver(message, asker, gateway)  # type: ignore[arg-type]
 
     def _hello(self, link: Link, hello: wire.Hello) -> None:
         self._peers[link] = hello
@@ -168,8 +178,8 @@ class Shard:
         if peer is None or peer.role != "gateway" or not self.fan_out.closed(peer.incarnation, link):
             return
         for activation in list(self.activations.values()):
-            if activation.stage is Stage.ACTIVE:
-                self._hosts[activation.kind].gateway_lost(activation, peer.incarnation)
+            if activation.is_live:
+                self.hosts[activation.kind].gateway_lost(activation, peer.incarnation)
 
     def _told(self, gateway: str, told: wire.Told) -> None:
         """Each room of these slots takes it in its turn, behind the subscriptions that came before."""
@@ -196,8 +206,8 @@ class Shard:
         activation = self.activations.get(identity)
         if activation is None:
             slot = slot_of(kind, key)
-            if self.router.shard_of(slot) != self.config.shard:
-                asker.refuse(EngineError(ErrorCode.MOVED, "another shard has this slot", 50))
+            if self.router.shard_of(slot) != self.number:
+                self.moving.misplaced(Waiting(message, asker, gateway))
                 return
             if isinstance(message, _NEEDS_NO_ACTIVATION) or (
                 kind == "room" and isinstance(message, wire.Unsubscribe)
@@ -206,7 +216,10 @@ class Shard:
                 return
             activation = self.activations[identity] = Activation(kind, key, slot)
             activation.wait(Waiting(message, asker, gateway))
-            self.spawn(self._activate(activation))
+            if self.moving.holds(kind, slot):
+                activation.stage = Stage.WAITING
+            else:
+                self.begin(activation)
             return
         if activation.busy or activation.mailbox:
             activation.wait(Waiting(message, asker, gateway))
@@ -218,7 +231,7 @@ class Shard:
             return  # it waited longer than its gateway lived: nobody would ever unsubscribe it
         activation.used_at_ms = self.now_ms()
         try:
-            work = self._hosts[activation.kind].handle(activation, waiting)
+            work = self.hosts[activation.kind].handle(activation, waiting)
         except Exception:
             log.exception("a step of %s:%s failed", activation.kind, activation.key)
             waiting.asker.refuse(EngineError(ErrorCode.INTERNAL, "the engine failed on this"))
@@ -229,8 +242,8 @@ class Shard:
     def turn(self, activation: Activation, work: Awaitable[None], asker: Asker = NOBODY) -> None:
         """A turn that awaits something: the mailbox holds what comes meanwhile. Turns never overlap."""
         activation.turns.append((work, asker))
-        if not activation.busy:
-            activation.busy = True
+        if not activation.running:
+            activation.busy = activation.running = True
             self.spawn(self._take_turns(activation))
 
     async def _take_turns(self, activation: Activation) -> None:
@@ -243,15 +256,22 @@ class Shard:
             except Exception:
                 log.exception("a turn of %s:%s failed", activation.kind, activation.key)
                 asker.refuse(EngineError(ErrorCode.INTERNAL, "the engine failed on this", 500))
-        activation.busy = False
-        self._drain(activation)
+        activation.running = False
+        activation.busy = activation.stage is Stage.SEALED
+        self.proceed(activation)
 
-    def _drain(self, activation: Activation) -> None:
+    def begin(self, activation: Activation) -> None:
+        """Loads an activation; its mailbox is worked through then."""
+        activation.stage = Stage.LOADING
+        self.spawn(self._activate(activation))
+
+    def proceed(self, activation: Activation) -> None:
+        """Works through the mailbox."""
         while activation.mailbox and not activation.busy and activation.stage is Stage.ACTIVE:
             self._turn(activation, activation.mailbox.popleft())
 
     async def _activate(self, activation: Activation) -> None:
-        host = self._hosts[activation.kind]
+        host = self.hosts[activation.kind]
         while True:
             try:
                 activation.state = await host.load(activation)
@@ -294,54 +314,37 @@ class Shard:
             elif kind is Refuse:
                 effect.asker.refuse(EngineError(effect.code, effect.message))
             elif kind is Draft:
-                self._hosts["room"].committer.put(effect)  # type: ignore[attr-defined]
+                self.hosts["room"].committer.put(effect)  # type: ignore[attr-defined]
             else:
                 rest.append(effect)
         return rest
 
     # -- views and changes ------------------------------------------------------------------------
 
-    def _view_changed(self, view: wire.View) -> None:
+    def _view_changed(self, before: wire.View, view: wire.View) -> None:
         for link in self._peers:
             link.view_version = view.version
-        mine = self.config.shard
-        for activation in list(self.activations.values()):
-            if view.owners[activation.slot] != mine:
-                self.deactivate(activation)
+        came = self.moving.view_changed(before, view)
+        users = self.hosts.get("user")
+        if came and isinstance(users, UserHost):
+            self.spawn(users.restore(came))
 
     def _slots_moved(self, slots: set[int]) -> None:
-        users = self._hosts.get("user")
+        users = self.hosts.get("user")
         if isinstance(users, UserHost):
             users.regions_moved(slots)
 
-    async def _listen_to_changes(self) -> None:
-        """Postgres tells of each business change that touches an actor; after a gap, all read anew."""
-        first = True
-        while True:
-            with suppress(asyncpg.PostgresError, *UNREACHABLE):
-                connection = await asyncpg.connect(self.config.database_url, timeout=5)
-                try:
-                    await connection.add_listener("hereabouts", self._notified)
-                    if not first:
-                        for kind, key in list(self.activations):
-                            self.deliver(wire.Refresh(0, kind, key), NOBODY, "")
-                        self.deliver(wire.Refresh(0, "fence", "*"), NOBODY, "")
-                    first = False
-                    while not connection.is_closed():
-                        await connection.execute("SELECT 1", timeout=5)
-                        await asyncio.sleep(5)
-                finally:
-                    with suppress(Exception):
-                        await connection.close(timeout=1)
-            await asyncio.sleep(_RETRY_S)
-
-    def _notified(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
-        kind, _, key = str(payload).partition(":")
-        if (kind, key) in self.activations or kind.startswith("fence"):
-            self.deliver(wire.Refresh(0, "fence" if kind.startswith("fence") else kind, key), NOBODY, "")
+    def changed(self, kind: str, key: str) -> None:
+        """Postgres tells of a business change; it is read anew by whom it touches."""
+        if kind.startswith("fence"):
+            self.deliver(wire.Refresh(0, "fence", key), NOBODY, "")
+        elif (kind, key) in self.activations:
+            self.deliver(wire.Refresh(0, kind, key), NOBODY, "")
+        else:
+            self.moving.changed(kind, key)
 
     async def _refresh_fences(self, asker: Asker) -> None:
-        users = self._hosts["user"]
+        users = self.hosts["user"]
         assert isinstance(users, UserHost)
         await users.crossings.reload()
         asker.answer({})
@@ -358,7 +361,7 @@ class Shard:
         self._tick_scheduled = False
         started_s = time.perf_counter()
         now_ms = self.now_ms()
-        for host in self._hosts.values():
+        for host in self.hosts.values():
             try:
                 host.tick(now_ms)
             except Exception:
@@ -370,29 +373,18 @@ class Shard:
         while True:
             await asyncio.sleep(SWEEP_S)
             now_ms = self.now_ms()
+            self.spawn(self.moving.look_after())
             for activation in list(self.activations.values()):
                 if activation.stage is not Stage.ACTIVE or activation.busy:
                     continue
-                host = self._hosts[activation.kind]
+                host = self.hosts[activation.kind]
                 host.expire(activation, now_ms)
                 if now_ms - activation.used_at_ms > idle_ms and host.is_idle(activation):
                     self.deactivate(activation)
 
     def status(self) -> dict[str, Any]:
         """Counters for `hereabouts status`."""
-        kinds: dict[str, int] = {}
-        for kind, _ in self.activations:
-            kinds[kind] = kinds.get(kind, 0) + 1
-        rooms = self._hosts["room"] if self._serving else None
+        rooms = self.hosts.get("room")
         committed = rooms.committer.committed if isinstance(rooms, RoomHost) else 0
-        return {
-            "pid": os.getpid(),
-            "uptime_s": round(time.time() - self._started_at, 1),
-            "messages": self.received,
-            "committed": committed,
-            "activations": kinds,
-            "gateways": len(self.fan_out.gateways),
-            "mailboxes_above_soft_limit": sum(
-                len(activation.mailbox) > MAILBOX_SOFT for activation in self.activations.values()
-            ),
-        }
+        uptime_s = round(time.time() - self._started_at, 1)
+        return {"pid": os.getpid(), "uptime_s": uptime_s, "committed": committed, **counters(self)}

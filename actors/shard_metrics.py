@@ -1,9 +1,10 @@
 """What a shard counts about itself, read at each export."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from actors import metrics
 from actors.activation import MAILBOX_SOFT, Activation
+from actors.fanout import FanOut
 from actors.router import Router
 
 
@@ -19,6 +20,10 @@ class Measured(Protocol):
     @property
     def router(self) -> Router:
         """The way to others."""
+
+    @property
+    def fan_out(self) -> FanOut:
+        """The way to gateways."""
 
 
 KINDS = ("room", "user", "region")
@@ -42,3 +47,18 @@ def measure(shard: Measured) -> None:
     metrics.gauge("mailbox_deepest", lambda: max(depths(), default=0))
     metrics.gauge("mailboxes_above_soft_limit", lambda: sum(depth > MAILBOX_SOFT for depth in depths()))
     metrics.gauge("view_version", lambda: shard.router.view.version)
+
+
+def counters(shard: Measured) -> dict[str, Any]:
+    """What a shard says of itself when it is asked."""
+    kinds: dict[str, int] = {}
+    for kind, _ in shard.activations:
+        kinds[kind] = kinds.get(kind, 0) + 1
+    return {
+        "messages": shard.received,
+        "activations": kinds,
+        "gateways": len(shard.fan_out.gateways),
+        "mailboxes_above_soft_limit": sum(
+            len(each.mailbox) > MAILBOX_SOFT for each in shard.activations.values()
+        ),
+    }

@@ -73,12 +73,11 @@ class UserHost:
         self._run(activation, user.placed(activation.state, self._shard.now_ms()))
         self.crossings.close_removed(activation)
 
-    async def restore(self) -> None:
-        """After a start: activates those whose place is fresh, so that regions know them again (ACT-9)."""
+    async def restore(self, slots: set[int]) -> None:
+        """After a takeover: activates those whose place is fresh, so that regions know them again (ACT-9)."""
         shard = self._shard
-        mine = [s for s, owner in enumerate(shard.router.view.owners) if owner == shard.config.shard]
         try:
-            people = await positions.load_slots(shard.valkey, mine, shard.now_ms() - PLACE_TTL_MS)
+            people = await positions.load_slots(shard.valkey, slots, shard.now_ms() - PLACE_TTL_MS)
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("no snapshot of positions: %s", type(error).__name__)
             return
@@ -93,6 +92,22 @@ class UserHost:
 
     def is_idle(self, activation: Activation) -> bool:
         return bool(activation.state.is_idle) and not activation.crossings
+
+    def is_quiet(self, activation: Activation) -> bool:
+        if activation.crossings or activation.recording:
+            return False
+        return all(moving is not activation for moving, _, _ in self._moved)
+
+    def leaving(self, activation: Activation) -> None:
+        self._unsaved.pop((activation.slot, activation.key), None)
+
+    def arrived(self, activation: Activation) -> None:
+        """What this person's regions know is told again: their slots may have moved meanwhile, too."""
+        state: UserState = activation.state
+        self._unsave(activation)
+        known = state.announced.keys() | {state.watching[0]} - {""}
+        self._run(activation, user.announce_again(state, set(known), self._shard.now_ms()))
+        self.crossings.close_removed(activation)
 
     def expire(self, activation: Activation, now_ms: int) -> None:
         state: UserState = activation.state
@@ -159,7 +174,7 @@ class UserHost:
             return
 
         def told(rows: Any, error: EngineError | None) -> None:
-            if error is None and activation.stage is not Stage.GONE:
+            if error is None:
                 found = msgspec.convert(rows, list[wire.CandidateRow])
                 candidates = wire.RegionCandidates(0, activation.key, message.region, found)
                 self._shard.deliver(candidates, NOBODY, "")
@@ -288,18 +303,24 @@ class UserHost:
         if not moved:
             return
         self.crossings.follow(moved)
-        for activation, fix, _ in moved:
-            state: UserState = activation.state
-            shown = state.shown
-            self._unsaved[activation.slot, state.user] = Place(
-                fix.lat,
-                fix.lon,
-                fix.acc_m,
-                fix.t_ms,
-                fix.seq,
-                shown.cell if shown else "",
-                shown.outside_since_ms if shown else None,
-            )
+        for activation, _, _ in moved:
+            self._unsave(activation)
+
+    def _unsave(self, activation: Activation) -> None:
+        """The snapshot is to have this person's last fix."""
+        state: UserState = activation.state
+        fix, shown = state.last, state.shown
+        if fix is None:
+            return
+        self._unsaved[activation.slot, state.user] = Place(
+            fix.lat,
+            fix.lon,
+            fix.acc_m,
+            fix.t_ms,
+            fix.seq,
+            shown.cell if shown else "",
+            shown.outside_since_ms if shown else None,
+        )
         if not self._saving:
             self._saving = True
             self._shard.spawn(self._save())
@@ -309,6 +330,10 @@ class UserHost:
         try:
             while self._unsaved:
                 batch, self._unsaved = self._unsaved, {}
+                owners = self._shard.router.view.owners
+                batch = {
+                    at: place for at, place in batch.items() if owners[at[0]] == self._shard.config.shard
+                }
                 try:
                     await positions.save(self._shard.valkey, batch)
                 except (RedisError, OSError, TimeoutError) as error:

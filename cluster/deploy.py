@@ -15,7 +15,8 @@ from typing import Any
 import ray
 from ray import serve
 
-from actors.directory import DirectoryActor, DirectoryConfig
+from actors.directory import DirectoryConfig
+from actors.directory_actor import DirectoryActor
 from actors.site import Site
 from cluster import fleet
 from cluster.fleet import FleetError, Node

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from actors import messages as wire
+from actors import probe
 from actors.directory import Directory, DirectoryConfig
 from actors.router import Router, RouterConfig
 from actors.shard import Shard, ShardConfig
@@ -71,7 +72,7 @@ class SmallEngine:
     def tell(self, slots: set[int]) -> None:
         """As a gateway does that holds nothing else: its rows are complete."""
         view = self.router.view
-        for shard in self.shards:
+        for shard in {view.owners[slot] for slot in slots}:
             own = [slot for slot in slots if view.owners[slot] == shard]
             self.router.tell(shard, wire.Told(own, [view.epochs[slot] for slot in own], 0))
 
@@ -79,6 +80,11 @@ class SmallEngine:
         shard = Shard(ShardConfig(self.run_dir, self.database_url, self.valkey_url, number))
         await shard.start()
         self.shards[number] = shard
+
+    async def retire_shard(self, number: int) -> None:
+        """All its slots are handed to others, then it stops."""
+        await probe.ask(self.directory.address, wire.Retire(0, number), timeout_s=20.0)
+        await self.shards.pop(number).stop()
 
     async def until(self, fact: Any, timeout_s: float = 10.0) -> None:
         async with asyncio.timeout(timeout_s):

@@ -1,35 +1,12 @@
 """Slots, epochs and views (ACT-2, ACT-3, ACT-4)."""
 
-import asyncio
 from collections import Counter
+
+import pytest
 
 from actors.directory import Directory, DirectoryConfig
 from actors.placement import SLOTS, slot_of
-from storage import slots
-
-
-async def test_every_slot_has_one_owner_and_new_shards_take_only_their_share(pool):
-    async with pool.acquire() as connection:
-        two = await slots.spread_slots(connection, 2)
-        assert Counter(two.owners) == {0: 512, 1: 512}
-        again = await slots.spread_slots(connection, 2)
-        assert (again.owners, again.epochs) == (two.owners, two.epochs)
-        four = await slots.spread_slots(connection, 4)
-        assert Counter(four.owners) == dict.fromkeys(range(4), 256)
-        for slot in range(SLOTS):
-            moved = four.owners[slot] != two.owners[slot]
-            assert four.epochs[slot] == two.epochs[slot] + moved
-        assert four.version > again.version > two.version
-
-
-async def test_a_new_incarnation_raises_its_epochs_and_no_others(pool):
-    async with pool.acquire() as connection:
-        before = await slots.spread_slots(connection, 2)
-        one = await slots.admit_shard(connection, 1, "first", "unix:/x")
-        same = await slots.admit_shard(connection, 1, "first", "unix:/x")
-        assert same.epochs == one.epochs
-        for slot in range(SLOTS):
-            assert one.epochs[slot] == before.epochs[slot] + (before.owners[slot] == 1)
+from storage.slots import DeposedError
 
 
 async def test_rooms_go_on_without_the_directory_and_it_comes_back(small):
@@ -45,19 +22,51 @@ async def test_rooms_go_on_without_the_directory_and_it_comes_back(small):
     assert (await small.publish(room, ann, "three"))["o"] == 3
 
 
-async def test_the_death_of_a_shard_stalls_only_its_rooms(small):
+async def test_the_slots_of_a_dead_shard_go_to_the_others_and_come_back_with_it(small):
+    """ACT-9: nobody waits for the restart of a process."""
     ann = await small.person()
     rooms = [await small.room(ann) for _ in range(8)]
-    owner = {room: small.router.shard_of(slot_of("room", room)) for room in rooms}
-    dead, alive = owner[rooms[0]], 1 - owner[rooms[0]]
-    await small.shards[dead].stop()
-    waiting = asyncio.ensure_future(small.publish(rooms[0], ann, "waits", cid="1"))
     for room in rooms:
-        if owner[room] == alive:
-            await small.publish(room, ann, "goes on")
-    assert not waiting.done()
+        await small.publish(room, ann, "first", cid="1")
+    view = small.router.view
+    owner = {room: small.router.shard_of(slot_of("room", room)) for room in rooms}
+    dead = owner[rooms[0]]
+    await small.shards.pop(dead).stop()
+    assert [(await small.publish(room, ann, "goes on", cid="2"))["o"] for room in rooms] == [2] * 8
+    assert set(small.router.view.owners) == {1 - dead}
+    for slot in range(SLOTS):
+        raised = small.router.view.epochs[slot] - view.epochs[slot]
+        assert raised == (view.owners[slot] == dead)
     await small.start_shard(dead)
-    assert (await waiting)["o"] == 1
+    await small.until(lambda: Counter(small.router.view.owners) == {0: 512, 1: 512})
+    assert [(await small.publish(room, ann, "again", cid="3"))["o"] for room in rooms] == [3] * 8
+
+
+async def test_a_shard_that_is_back_at_once_keeps_its_slots(small):
+    ann = await small.person()
+    room = await small.room(ann)
+    number = small.router.shard_of(slot_of("room", room))
+    owners = small.router.view.owners
+    await small.shards.pop(number).stop()
+    await small.start_shard(number)
+    assert (await small.publish(room, ann, "x", cid="1"))["o"] == 1
+    assert small.router.view.owners == owners
+
+
+async def test_a_directory_that_was_replaced_changes_nothing_and_serves_nobody(small):
+    """Two at once are harmless: the older one's term is over (ACT-3)."""
+    older = small.directory
+    small.directory = Directory(DirectoryConfig(small.run_dir, small.database_url, 2))
+    await small.directory.start()
+    assert small.directory.term == older.term + 1
+    with pytest.raises(DeposedError):
+        await older.store.raise_version(older.term)
+    await small.until(lambda: older.is_deposed)
+    await small.until(lambda: len(small.directory.view().addresses) == 2)
+    await small.until(lambda: small.router.view.version == small.directory.view().version)
+    address = await small.pool.fetchval("SELECT address FROM directory")
+    assert address == small.directory.address
+    await older.stop()
 
 
 async def test_a_slot_is_the_same_everywhere_and_for_ever():
