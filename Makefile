@@ -16,7 +16,7 @@ FIND_PYTHON = for python in "$$PYTHON" python3.11 python3 python3.12 python3.13;
 	then printf %s "$$python"; break; fi; done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo traces test test-full chaos browser lint format bench lock clean
+.PHONY: help setup up down demo traces test test-full chaos browser lint format peers bench lock clean
 
 help: ## Print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,8 +80,16 @@ format: setup ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix --quiet .
 
-bench: setup ## Print the figures of the README, measured here
-	@set -e; for figure in room_fanout positions; do $(BIN)/python -m benchmarks.$$figure; done
+CLAIMS := room_fanout room_paced many_rooms idle_connections presence_change durable_ack positions
+BENCH := $(if $(QUICK),--quick,)
+
+peers: ## Install the servers that the benchmarks run beside (as root, on Debian)
+	@sh benchmarks/peers/install.sh
+
+bench: setup ## Measure every claim beside its peers, about 45 minutes (QUICK=1: 12, not for quoting)
+	@failed=; for claim in $(CLAIMS); do \
+		$(BIN)/python -m benchmarks.$$claim $(BENCH) || failed="$$failed $$claim"; \
+	done; if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
 
 lock: ## Resolve pyproject.toml anew into requirements.lock
 	@$(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-header \

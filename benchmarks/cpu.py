@@ -5,6 +5,7 @@ cstime), over all living processes of the tree: nothing is counted twice, and no
 """
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -33,8 +34,8 @@ def _title(pid: int, name: str) -> str:
     return name
 
 
-def tree_s(root: int) -> dict[int, tuple[str, float]]:
-    """CPU seconds so far of `root` and all its descendants: pid → (title, seconds)."""
+def tree_s(*roots: int) -> dict[int, tuple[str, float]]:
+    """CPU seconds so far of `roots` and all their descendants: pid → (title, seconds)."""
     found: dict[int, tuple[str, int, float]] = {}
     for entry in os.scandir("/proc"):
         if entry.name.isdigit() and (stat := _stat(int(entry.name))) is not None:
@@ -43,7 +44,7 @@ def tree_s(root: int) -> dict[int, tuple[str, float]]:
     for pid, (_, parent, _) in found.items():
         children.setdefault(parent, []).append(pid)
     tree: dict[int, tuple[str, float]] = {}
-    waiting = [root]
+    waiting = list(roots)
     while waiting:
         pid = waiting.pop()
         if pid in found:
@@ -52,18 +53,43 @@ def tree_s(root: int) -> dict[int, tuple[str, float]]:
     return tree
 
 
-class TreeClock:
-    """How much CPU a tree used since the clock was started, in all and by title."""
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Of the trees' processes, in KiB: what they hold in all (each shared page by its share), and of it what
+    is anonymous, which does not change when another program on the machine maps the same libraries.
+    """
 
-    def __init__(self, root: int) -> None:
-        self._root = root
-        self._start = tree_s(root)
-        if not self._start:
-            raise ProcessLookupError(f"no process {root}")
+    proportional: int
+    anonymous: int
+    anonymous_by_title: dict[str, int]
+
+
+def memory_kib(*roots: int) -> Memory:
+    """From /proc/*/smaps_rollup."""
+    proportional = 0
+    by_title: dict[str, int] = {}
+    for pid, (title, _) in tree_s(*roots).items():
+        try:
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        proportional += int(text.partition("\nPss:")[2].split()[0])
+        by_title[title] = by_title.get(title, 0) + int(text.partition("\nPss_Anon:")[2].split()[0])
+    return Memory(proportional, sum(by_title.values()), by_title)
+
+
+class TreeClock:
+    """How much CPU some trees used since the clock was started, in all and by title."""
+
+    def __init__(self, *roots: int) -> None:
+        self._roots = roots
+        self._start = tree_s(*roots)
+        if not self._start.keys() >= set(roots):
+            raise ProcessLookupError(f"not all of {roots} run")
 
     def used_s(self) -> tuple[float, dict[str, float]]:
         """(all, by title), in CPU seconds."""
-        now = tree_s(self._root)
+        now = tree_s(*self._roots)
         total = sum(s for _, s in now.values()) - sum(s for _, s in self._start.values())
         by_title: dict[str, float] = {}
         for pid, (title, seconds) in now.items():

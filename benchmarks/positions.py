@@ -149,7 +149,7 @@ def saturate(side: Side, in_flight: int, seconds: float) -> None:
         side.fixes(index, in_flight)
     run(side, time.monotonic() + min(1.0, seconds / 3), lambda: 0.02)
     clock, driver_s, at_s, start = (
-        TreeClock(side.city.server.root),
+        TreeClock(*side.city.server.roots),
         time.process_time(),
         time.monotonic(),
         fan.deliveries,

@@ -12,9 +12,12 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from benchmarks.cpu import tree_s
 from benchmarks.machine import ROOT
 
 _START_LIMIT_S = 180
@@ -23,13 +26,22 @@ _STOP_LIMIT_S = 60
 
 @dataclass(slots=True)
 class Server:
-    """`root` is the process whose tree is the server; `url` is where HTTP is."""
+    """`roots` are the processes whose trees are the server; `url` is where HTTP is, `address` where clients
+    connect.
+    """
 
     name: str
-    root: int
+    roots: tuple[int, ...]
     url: str
+    address: tuple[str, int] = ("127.0.0.1", 0)
     data: Path | None = None
     people: list[dict[str, str]] = field(default_factory=list)
+    owners: dict[str, int] = field(default_factory=dict)
+    """Room → the user, counted from 0, that made it."""
+    database_url: str = ""
+    """Of a peer's archive."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Version and whatever departs from the server's defaults, for the result file."""
 
     def request(self, method: str, path: str, body: Any = None, token: str = "") -> Any:
         """A JSON request; raises urllib.error.HTTPError on a refusal."""
@@ -65,7 +77,7 @@ def _stop(process: "subprocess.Popen[Any]") -> None:
 
 
 @contextmanager
-def engine(port: int, people: int, *, shards: int = 2) -> Iterator[Server]:
+def engine(port: int, people: int, *, shards: int = 2, gateways: int = 1) -> Iterator[Server]:
     """A whole engine in a folder of its own, rate limits off, with `people` ready users."""
     with tempfile.TemporaryDirectory(prefix="hb-bench-", ignore_cleanup_errors=True) as folder:
         environment = {
@@ -74,6 +86,7 @@ def engine(port: int, people: int, *, shards: int = 2) -> Iterator[Server]:
             "HEREABOUTS_PORT": str(port),
             "HEREABOUTS_RATE_LIMITS": "off",
             "HEREABOUTS_SHARDS": str(shards),
+            "HEREABOUTS_GATEWAYS": str(gateways),
         }
         with Path(folder, "bench-up.log").open("wb") as log:
             process = subprocess.Popen(
@@ -100,7 +113,13 @@ def _ready(
             break
     if not url:
         raise RuntimeError(f"the engine did not come up; see {folder}/bench-up.log")
-    server = Server("hereabouts", process.pid, url, folder)
+    server = Server("hereabouts", (process.pid,), url, data=folder)
+    listener = urlsplit(server.request("GET", "/v1/rt")["url"])
+    server.address = (listener.hostname or "127.0.0.1", listener.port or 0)
+    titles = [title for title, _ in tree_s(process.pid).values()]
+    server.settings = {
+        kind: sum(title.startswith(f"hereabouts-{kind}") for title in titles) for kind in ("shard", "gateway")
+    }
     made = subprocess.run(
         [_command(), "dev-users", "--count", str(people), "--prefix", "bench", "--json"],
         env=environment, cwd=ROOT, capture_output=True, text=True, check=True,
@@ -109,9 +128,17 @@ def _ready(
     return server
 
 
+def history_count(server: Server, room: str) -> int:
+    """How many messages the durable room `room:<id>` holds: its newest offset. Its owner asks."""
+    name = room.partition(":")[2]
+    owner = server.owners[room]
+    page = server.request("GET", f"/v1/rooms/{name}/messages?limit=1", token=server.people[owner]["token"])
+    return int(page["items"][-1]["o"]) if page["items"] else 0
+
+
 @contextmanager
-def naive(port: int) -> Iterator[Server]:
-    """The naive FastAPI server, under uvicorn."""
+def naive(port: int, people: int = 0) -> Iterator[Server]:
+    """The naive FastAPI server, under uvicorn. It knows no users: their tokens are not looked at."""
     process = subprocess.Popen(
         [sys.executable, ROOT / "benchmarks/peers/fastapi_naive.py", str(port)], cwd=ROOT
     )
@@ -125,6 +152,9 @@ def naive(port: int) -> Iterator[Server]:
                 if time.monotonic() > deadline_s or process.poll() is not None:
                     raise
                 time.sleep(0.1)
-        yield Server("fastapi naive", process.pid, f"http://127.0.0.1:{port}")
+        server = Server("FastAPI naive", (process.pid,), f"http://127.0.0.1:{port}", ("127.0.0.1", port))
+        server.settings = {name: version(name) for name in ("fastapi", "uvicorn", "websockets")}
+        server.people = [{"user": f"u{number}", "token": ""} for number in range(people)]
+        yield server
     finally:
         _stop(process)

@@ -16,7 +16,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,6 +28,11 @@ _BUFFER = 1 << 20
 def stamp(sender: int) -> bytes:
     """The stamp of a publication that leaves now."""
     return b"@T%019d#%02d#" % (time.monotonic_ns(), sender)
+
+
+def stamp_at(at_ns: int, sender: int) -> bytes:
+    """The stamp of a publication that was due at that time."""
+    return b"@T%019d#%02d#" % (at_ns, sender)
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -42,12 +47,39 @@ def text_frame(payload: bytes) -> bytes:
     return head + b"\0\0\0\0" + payload
 
 
-class RawSocket:
+class Stream:
+    """A connected socket of a running window: raw bytes out, and the cut end of what came in."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self.socket = connected
+        self.unsent = b""
+        self.tail = b""
+
+    def send(self, frames: bytes) -> None:
+        """Frames of a running window, in one write; what the kernel does not take is kept for later."""
+        self.unsent += frames
+        self.flush()
+
+    def flush(self) -> None:
+        if self.unsent:
+            try:
+                sent = self.socket.send(self.unsent)
+            except BlockingIOError:
+                return
+            self.unsent = self.unsent[sent:]
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class RawSocket(Stream):
     """One WebSocket. Blocking while it is set up, then read by a `Fan`."""
 
     def __init__(self, url: str, subprotocol: str | None = None) -> None:
         parts = urlsplit(url)
-        self.socket = socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 80), timeout=15)
+        super().__init__(
+            socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 80), timeout=15)
+        )
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         key = base64.b64encode(os.urandom(16)).decode()
         offer = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
@@ -62,8 +94,6 @@ class RawSocket:
         head, _, self._received = self._received.partition(b"\r\n\r\n")
         if b" 101 " not in head.split(b"\r\n")[0]:
             raise ConnectionError(head.decode(errors="replace"))
-        self.unsent = b""
-        self.tail = b""
 
     def _more(self) -> None:
         data = self.socket.recv(65536)
@@ -104,22 +134,6 @@ class RawSocket:
         self._received = data[start + size :]
         return data[start : start + size]
 
-    def send(self, frames: bytes) -> None:
-        """Frames of a running window, in one write; what the kernel does not take is kept for later."""
-        self.unsent += frames
-        self.flush()
-
-    def flush(self) -> None:
-        if self.unsent:
-            try:
-                sent = self.socket.send(self.unsent)
-            except BlockingIOError:
-                return
-            self.unsent = self.unsent[sent:]
-
-    def close(self) -> None:
-        self.socket.close()
-
 
 class Fan:
     """Many sockets read as raw streams.
@@ -128,7 +142,9 @@ class Fan:
     `arrivals` keeps the stamps on request.
     """
 
-    def __init__(self, sockets: list[RawSocket], mark: bytes = b"@T", token_bytes: int = STAMP_BYTES) -> None:
+    def __init__(
+        self, sockets: Sequence[Stream], mark: bytes = b"@T", token_bytes: int = STAMP_BYTES
+    ) -> None:
         self.sockets = sockets
         self._mark = mark
         self._tail_bytes = token_bytes - 1
@@ -146,10 +162,19 @@ class Fan:
             self._by_fd[each.socket.fileno()] = index
             self._poll.register(each.socket.fileno(), select.EPOLLIN)
 
-    def turn(self, wait_s: float) -> None:
-        """Reads whatever has arrived, waiting up to `wait_s` for the first of it."""
+    def fileno(self) -> int:
+        """Readable while something waits on any of the sockets."""
+        return self._poll.fileno()
+
+    def look_for(self, mark: bytes) -> None:
+        """Counts this in place of stamps from now on."""
+        self._mark, self._tail_bytes = mark, len(mark) - 1
+
+    def turn(self, wait_s: float) -> int:
+        """Reads whatever has arrived, waiting up to `wait_s` for the first of it; from how many sockets."""
         buffer = self._buffer
-        for fd, _ in self._poll.poll(wait_s, 512):
+        ready = self._poll.poll(wait_s, 512)
+        for fd, _ in ready:
             index = self._by_fd[fd]
             each = self.sockets[index]
             tail = each.tail
@@ -176,6 +201,7 @@ class Fan:
                 self.deliveries += data.count(self._mark, 0, end)
             if index in self.watch:
                 self.watch[index](data[:end])
+        return len(ready)
 
     def _whole(self, data: bytes) -> int:
         """Where to cut `data` so that a token its end has cut in two is seen whole with what comes next."""
