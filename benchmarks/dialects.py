@@ -53,14 +53,18 @@ class Dialect(Protocol):
     def opening(self, user: int, room: str | None) -> list[Step]:
         """Connect, authenticate, join."""
 
-    def watching(self, user: int, room: str) -> list[Step]:
-        """As `opening`, and is told who comes into the room and who leaves it."""
-
     def publication(self, room: str) -> tuple[bytes, bytes]:
         """A publication without its frame, before and after the stamp."""
 
     def framed(self, payload: bytes) -> bytes:
         """A publication in its frame."""
+
+
+class Watched(Dialect, Protocol):
+    """A server that tells who is there."""
+
+    def watching(self, user: int, room: str) -> list[Step]:
+        """As `opening`, and is told who comes into the room and who leaves it."""
 
     def signs(self, user: int) -> tuple[bytes, bytes]:
         """What a watcher's stream holds when that user has come, and when it has left."""

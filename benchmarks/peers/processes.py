@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.machine import ROOT
 
-CACHE = Path(os.environ.get("HEREABOUTS_BENCH_CACHE", ROOT / "benchmarks" / ".cache"))
+CACHE = Path(os.environ.get("HEREABOUTS_BENCH_CACHE", ROOT / ".benchmark-peers"))
 INSTALL = ROOT / "benchmarks" / "peers" / "install.sh"
 
 
