@@ -100,6 +100,14 @@ class Connection:
         """Whether droppable frames should be dropped."""
         return self.backlog_bytes > SOFT_LIMIT_BYTES
 
+    @property
+    def pending_bytes(self) -> int:
+        """What waits for the tick; for longer only while the reply to `connect` is not there."""
+        pending = self.pending
+        if pending is None:
+            return 0
+        return sum(map(len, pending)) if isinstance(pending, list) else len(pending)
+
     def queue(self, frame: bytes) -> None:
         """Sends one frame of its own at the next tick."""
         pending = self.pending

@@ -14,7 +14,7 @@ from actors import messages as wire
 from actors.metrics import count
 from actors.protocol import CloseCode, EngineError, ErrorCode
 from serve_app.channel import Channel
-from serve_app.connection import STALL_LIMIT_S, Connection, Transport
+from serve_app.connection import HARD_LIMIT_BYTES, STALL_LIMIT_S, Connection, Transport
 from serve_app.frames import (
     HEADROOM,
     MESSAGE_LIMIT_BYTES,
@@ -161,7 +161,8 @@ class Session:
         if self.stage is Stage.CLOSED:
             return
         stalled_since_s = self.connection.stalled_since_s
-        if stalled_since_s is not None and now_s - stalled_since_s > STALL_LIMIT_S:
+        is_corked = self.connection.corked and self.connection.pending_bytes > HARD_LIMIT_BYTES
+        if is_corked or (stalled_since_s is not None and now_s - stalled_since_s > STALL_LIMIT_S):
             self.slow()
         elif self.stage is not Stage.OPEN:
             if now_s - self._opened_s >= self.around.limits.connect_s:
