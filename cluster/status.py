@@ -41,10 +41,24 @@ async def collect(place: Layout) -> dict[str, Any]:
         else None,
         "ports": state.ports,
         "directory": directory,
+        "nodes": _nodes(directory),
         "processes": rows,
         "pss_mib": round(sum(row["pss_mib"] for row in rows if row["pss_mib"] is not None), 1),
         "cpu_percent": round(sum(row["cpu_percent"] for row in rows), 1),
     }
+
+
+def _nodes(directory: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What stands on each node. A gateway's name is its node, its number and what is new per process."""
+    nodes: dict[str, dict[str, Any]] = {}
+    for number, shard in directory.get("shards", {}).items():
+        if "node" in shard:
+            nodes.setdefault(shard["node"], {"shards": [], "gateways": 0})["shards"].append(int(number))
+    for name, url in directory.get("gateways", {}).items():
+        if url:
+            node = name.rsplit("-", 2)[0]
+            nodes.setdefault(node, {"shards": [], "gateways": 0})["gateways"] += 1
+    return dict(sorted(nodes.items()))
 
 
 async def _ask_directory(state: engine.EngineState, place: Layout) -> dict[str, Any]:
@@ -99,10 +113,12 @@ def render(status: dict[str, Any]) -> str:
     directory = status["directory"]
     if "error" in directory:
         lines.append(directory["error"])
+    for name, node in status["nodes"].items():
+        lines.append(f"node {name}: shards {node['shards']}, gateways {node['gateways']}")
     for number, shard in directory.get("shards", {}).items():
         lines.append(f"shard {number}: " + ", ".join(f"{name} {value}" for name, value in shard.items()))
     for name, url in sorted(directory.get("gateways", {}).items()):
-        lines.append(f"gateway {name}: {url}")
+        lines.append(f"gateway {name}: {url or 'leaving'}")
     lines += ["", f"{'pid':>8} {'MiB':>8} {'CPU %':>6}  title"]
     for row in status["processes"]:
         memory = "?" if row["pss_mib"] is None else f"{row['pss_mib']:.1f}"
