@@ -6,6 +6,7 @@ What the nodes must agree on stands in the GCS' key-value store: what every shar
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ Tell = Callable[[str], None]
 
 RETIRE_TIMEOUT_S = 60.0
 READY_TIMEOUT_S = 60.0
+RETRY_S = 0.2
 DRAIN_TIMEOUT_S = 30.0
 MOST_SHARDS = 1_000
 
@@ -149,7 +151,23 @@ def _start_shards(node: Node, numbers: list[int]) -> None:
         )
         options = {**actor_options(node.name), "name": f"shard-{number}", "get_if_exists": True}
         started.append(shard_class.options(**options).remote(config))
-    ray.get([actor.ready.remote() for actor in started], timeout=READY_TIMEOUT_S)
+    await_ready(started)
+
+
+def await_ready(actors: list[Any]) -> None:
+    """Back when all serve. One whose node was killed is missed by the GCS only after its health checks; till
+    then it is asked in vain, and then started anew.
+    """
+    until_s = time.monotonic() + READY_TIMEOUT_S
+    for actor in actors:
+        while True:
+            try:
+                ray.get(actor.ready.remote(), timeout=max(0.1, until_s - time.monotonic()))
+                break
+            except ray.exceptions.ActorUnavailableError:
+                if time.monotonic() > until_s:
+                    raise
+                time.sleep(RETRY_S)
 
 
 def retire(numbers: Iterable[int], tell: Tell) -> None:
@@ -198,7 +216,7 @@ def place_gateways(node: Node, numbers: range, tell: Tell) -> None:
             **actor_options(node.name), "name": f"gateway-{node.name}-{number}", "get_if_exists": True,
         }  # fmt: skip
         started.append(gateway_class.options(**options).remote(config))
-    ray.get([actor.ready.remote() for actor in started], timeout=READY_TIMEOUT_S)
+    await_ready(started)
     drain_gateways([name for number, name in _gateways_of(node.name).items() if number not in numbers], tell)
 
 
