@@ -32,6 +32,9 @@ from storage.slots import read_ownership
 
 log = logging.getLogger("hereabouts.shard")
 
+QUIET_SOON_S = 0.1
+"""After this the slots that are quiet do not wait for the others any longer."""
+
 QUIET_LIMIT_S = 1.2
 """What is not quiet by then is served on, and not handed over this time."""
 
@@ -181,8 +184,11 @@ class HandOff:
     async def _quiet(self, slots: list[int]) -> set[int]:
         """Seals, and waits until what is under way has ended. Returns the slots where it has."""
         wanted, people, quiet = set(slots), set[int](), set[int]()
-        limit_s = self._loop.time() + QUIET_LIMIT_S
-        while quiet != wanted and self._loop.time() < limit_s:
+        since_s = self._loop.time()
+        while quiet != wanted:
+            passed_s = self._loop.time() - since_s
+            if passed_s > QUIET_LIMIT_S or (quiet and passed_s > QUIET_SOON_S):
+                break
             busy_people, busy = set[int](), set[int]()
             for activation in list(self._shard.activations.values()):
                 slot = activation.slot

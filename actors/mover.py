@@ -36,6 +36,9 @@ RETIRED_AFTER_S = 0.5
 """A shard without slots may go after this: what was on its way to it has been sent on then."""
 
 RETRY_S = 0.5
+POSTPONE_S = 1.0
+"""A slot that could not be handed over is not tried again for so long: it keeps no others waiting."""
+
 PLAIN_AFTER = 3
 """A shard that is to go and failed so often to hand over has its slots taken: the next owner loads them from
 the stores."""
@@ -61,6 +64,7 @@ class Mover:
         self._retiring: dict[int, list[Callable[[str], None]]] = {}
         self._failures: dict[int, int] = {}
         self._settling: set[int] = set()
+        self._postponed: set[int] = set()
         self._asked: tuple[int, asyncio.Future[Any]] | None = None
         """The shard that is asked to hand over, and its answer."""
         self._rid = 0
@@ -136,12 +140,16 @@ class Mover:
         wanted = balanced(own.owners, takers)
         moves: dict[tuple[int, int], list[int]] = {}
         for slot, (shard, target) in enumerate(zip(own.owners, wanted, strict=True)):
-            if shard != target and shard in self._directory.shards:
+            if shard != target and shard in self._directory.shards and slot not in self._postponed:
                 moves.setdefault((shard, target), []).append(slot)
         if not moves:
             return None
         source, target = min(moves, key=lambda pair: (pair[0] not in self._retiring, pair))
         return source, target, moves[source, target][:BATCH_SLOTS]
+
+    def _resume(self, slots: list[int]) -> None:
+        self._postponed.difference_update(slots)
+        self._wake.set()
 
     async def _hand_over(self, source: int, target: int, slots: list[int]) -> bool:
         epochs = self._directory.ownership.epochs
@@ -161,6 +169,8 @@ class Mover:
         moved = [slot for slot in moving if self._directory.ownership.owners[slot] == target]
         if kept := [slot for slot in slots if slot not in moved]:
             link.send(wire.Unseal(kept))
+            self._postponed.update(kept)
+            self._loop.call_later(POSTPONE_S, self._resume, kept)
         if not moved:
             self._failures[source] = self._failures.get(source, 0) + 1
             return False
