@@ -18,8 +18,8 @@ def slot_of(kind: str, key: str) -> int:
 
 def owner_of(channel: str) -> tuple[str, str]:
     """The (kind, key) of the virtual actor that owns an internal channel."""
-    if channel.startswith("presence:"):
-        channel = channel.removeprefix("presence:")
+    if channel.startswith(("presence:", "passive:")):
+        channel = channel.partition(":")[2]
     if channel.startswith("room:"):
         return "room", channel.removeprefix("room:")
     _, _, user = channel.partition("@")

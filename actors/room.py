@@ -236,15 +236,25 @@ def uncommitted(state: RoomState, stream: Stream) -> list[Effect]:
 def _subscribe(state: RoomState, message: wire.Subscribe, asker: Asker, gateway: str) -> list[Effect]:
     if message.mode not in ("stream", "cache", "passive"):
         return [Refuse(asker, ErrorCode.BAD_REQUEST, "a room is a stream: mode stream, cache or passive")]
-    if message.mode != "stream":
-        return [Refuse(asker, ErrorCode.NOT_AVAILABLE, f"mode {message.mode} is not served yet")]
-    hidden = state.blocked.get(message.user, _NOBODY_HIDDEN)
-    limit = message.limit
-    result = state.stream.subscribed(
-        message.user, epoch=message.epoch, offset=message.offset, limit=limit, hidden=hidden
-    )
-    result |= {"ch": message.ch, "mode": "stream"}
     diff = state.attendance.subscribe(gateway, message)
+    if message.mode == "passive":
+        top = state.stream.top
+        result: dict[str, Any] = {
+            "ch": message.ch, "mode": "passive", "epoch": state.stream.epoch, "offset": top, "pubs": [],
+            "recovered": False, "was_recovering": False,
+            "counts": {"subs": state.attendance.subs, "offset": top},
+        }  # fmt: skip
+        return [Answer(asker, result)]
+    result = state.stream.subscribed(
+        message.user,
+        epoch=message.epoch,
+        offset=message.offset,
+        limit=message.limit,
+        hidden=state.blocked.get(message.user, _NOBODY_HIDDEN),
+        wanted=message.filter,
+        mode=message.mode,
+    )
+    result |= {"ch": message.ch}
     return [Answer(asker, result), *_announce(state, [diff] if diff else [])]
 
 

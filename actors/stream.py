@@ -4,12 +4,15 @@ Pure: no clock, no I/O. Rooms and a person's own channels (`me`, `fences`) share
 """
 
 from collections import deque
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import msgspec
 
+from actors.filters import fits
 from actors.protocol import RECOVERY_LIMIT
 
 WINDOW = 2 * RECOVERY_LIMIT
@@ -81,25 +84,38 @@ class Stream:
         offset: int,
         limit: int,
         hidden: AbstractSet[str] = _NOBODY,
+        wanted: Mapping[str, Any] | None = None,
+        mode: str = "stream",
     ) -> dict[str, Any]:
         """The stream part of a `sub` result (RT-2): recovery is whole or it is nothing.
 
         `epoch` and `offset` are the client's position (empty and -1: none); `hidden` are the users whose
-        publications this viewer may not see.
+        publications this viewer may not see, `wanted` is a filter. In mode `cache` it is the newest that they
+        may see and want, and there is no recovery.
         """
-        recovering = epoch != "" and offset >= 0
+        recovering = epoch != "" and offset >= 0 and mode == "stream"
         recovered = False
-        found: list[Publication] = []
+        found: Iterable[Publication] = []
+
+        def is_shown(publication: Publication) -> bool:
+            if publication.user in hidden:
+                return False
+            return wanted is None or fits(wanted, msgspec.json.decode(publication.d))
+
+        limit = 1 if mode == "cache" else min(limit, RECOVERY_LIMIT)
         if recovering:
             missed = self.after(offset) if epoch == self.epoch and offset <= self.top else None
             if missed is not None and len(missed) <= RECOVERY_LIMIT:
                 recovered, found = True, missed
+        elif limit > 0 and (wanted is not None or mode == "cache"):
+            found = reversed(list(islice(filter(is_shown, reversed(self.window)), limit)))
         elif limit > 0:
-            found = self.newest(min(limit, RECOVERY_LIMIT))
+            found = self.newest(limit)
         return {
             "epoch": self.epoch,
             "offset": self.top,
             "recovered": recovered,
             "was_recovering": recovering,
-            "pubs": [p.seen_by(viewer) for p in found if p.user not in hidden],
+            "pubs": [p.seen_by(viewer) for p in found if is_shown(p)],
+            "mode": mode,
         }

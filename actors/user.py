@@ -111,14 +111,19 @@ def step(  # noqa: PLR0911, PLR0917 - one line per kind of message
     if isinstance(message, wire.Subscribe) and name == "near":
         return _near(state, message, asker, gateway, now_ms, new_id)
     if isinstance(message, wire.Subscribe) and name in state.streams:
-        if message.mode != "stream":
+        if message.mode not in ("stream", "cache"):
             return [Refuse(asker, ErrorCode.BAD_REQUEST, f"{name} is a stream")]
         state.listeners[name][message.conn] = gateway
         stream = state.streams[name]
         result = stream.subscribed(
-            message.user, epoch=message.epoch, offset=message.offset, limit=message.limit
+            message.user,
+            epoch=message.epoch,
+            offset=message.offset,
+            limit=message.limit,
+            wanted=message.filter,
+            mode=message.mode,
         )
-        return [Answer(asker, result | {"ch": name, "mode": "stream"})]
+        return [Answer(asker, result | {"ch": name})]
     if isinstance(message, wire.Publish | wire.Ephemeral):
         return [Refuse(asker, ErrorCode.DENIED, "only the engine writes here")]
     return [Refuse(asker, ErrorCode.NOT_AVAILABLE, "this channel does not do this")]

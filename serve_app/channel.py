@@ -10,13 +10,23 @@ from typing import Any
 import msgspec
 
 from actors import messages as wire
+from actors.filters import fits
 from actors.metrics import counter
 from serve_app.connection import Connection
 from serve_app.frames import HEADROOM, JSON, PACKED, Codec
 
 _frames, _deliveries = counter("frames"), counter("deliveries")
 _ephemerals_dropped = counter("drops", reason="ephemeral to a slow reader")
+
+
+class _Said(msgspec.Struct):
+    """An `m`, of which only the body is looked at."""
+
+    d: Any
+
+
 _to_json = msgspec.json.Encoder().encode
+_said_of = msgspec.json.Decoder(_Said).decode
 _rows_of = msgspec.json.Decoder(list[list[Any]]).decode
 
 
@@ -171,11 +181,13 @@ class Channel:
 class StreamChannel(Channel):
     """Publications with rising offsets: `room:*`, `me`, `fences`."""
 
-    __slots__ = ("epoch", "floors", "offset")
+    __slots__ = ("epoch", "filters", "floors", "offset")
 
     def __init__(self, name: str, n: int) -> None:
         super().__init__(name, n)
         self.epoch = ""
+        self.filters: dict[Connection, dict[str, Any]] = {}
+        """Members who want only some publications."""
         self.offset = 0
         """Of the newest publication that the members got, or have waiting."""
         self.floors: dict[Connection, int] = {}
@@ -184,6 +196,7 @@ class StreamChannel(Channel):
     def remove(self, connection: Connection) -> None:
         super().remove(connection)
         self.floors.pop(connection, None)
+        self.filters.pop(connection, None)
 
     def publish(self, push: wire.Push) -> None:
         """The next publication, for all; the sender's own carries its `cid`, who may not see it skips."""
@@ -198,12 +211,23 @@ class StreamChannel(Channel):
             for user in push.hide:
                 for connection in self.users.get(user, ()):
                     self.instead(connection, index, skip)
+        self._sift(push, index)
         if self.floors:
             for connection, floor in list(self.floors.items()):
                 if push.offset <= floor:
                     self.instead(connection, index, b"")
                 if push.offset >= floor:
                     del self.floors[connection]
+
+    def _sift(self, push: wire.Push, index: int) -> None:
+        """Who does not want it skips it."""
+        if not self.filters:
+            return
+        d = _said_of(push.m).d
+        skip = self.head + b'"skip":%d}' % push.offset
+        for connection, wanted in self.filters.items():
+            if not fits(wanted, d):
+                self.instead(connection, index, skip)
 
     def ephemeral(self, push: wire.PushEphemeral, sender: Connection | None) -> None:
         """An event for whoever keeps up, but for the connection that sent it."""
@@ -214,6 +238,16 @@ class StreamChannel(Channel):
                 self.instead(connection, index, b"")
         if sender is not None and self.has(sender):
             self.instead(sender, index, b"")
+
+
+class CountsChannel(Channel):
+    """Of a stream only its counters."""
+
+    __slots__ = ()
+
+    def counts(self, push: wire.PushCounts) -> None:
+        """They changed."""
+        self.put(self.head + b'"counts":{"subs":%d,"offset":%d}}' % (push.subs, push.offset))
 
 
 class NearChannel(Channel):

@@ -31,6 +31,9 @@ class Resume(msgspec.Struct):
     key: str
 
 
+FilterValue = bool | int | float | str | None
+
+
 class SubscriptionOptions(msgspec.Struct):
     """All of a `sub` but its channel: what `connect.subs` holds per channel."""
 
@@ -38,7 +41,7 @@ class SubscriptionOptions(msgspec.Struct):
     epoch: Epoch | None = None
     offset: Offset | None = None
     limit: Count | None = None
-    filter: dict[str, bool | float | str | None] | None = None
+    filter: dict[str, FilterValue | list[FilterValue]] | None = None
     cursor: str | None = None
 
 
@@ -84,6 +87,16 @@ class Pres(msgspec.Struct):
 
 
 class Refresh(msgspec.Struct):
+    token: Token
+
+
+class Rpc(msgspec.Struct):
+    method: str
+    params: msgspec.Raw = msgspec.Raw()
+
+
+class Subrefresh(msgspec.Struct):
+    ch: str
     token: Token
 
 

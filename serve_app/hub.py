@@ -17,14 +17,17 @@ from actors.placement import owner_of, slot_of
 from actors.protocol import EngineError
 from actors.router import Router
 from serve_app.births import Births, Telling
-from serve_app.channel import Channel, NearChannel, StreamChannel
+from serve_app.channel import Channel, CountsChannel, NearChannel, StreamChannel
 from serve_app.connection import Connection
+from serve_app.names import PASSIVE, held_as
 from serve_app.paging import Pages
 from serve_app.presence import PresenceChannel
 from serve_app.takeover import Takeover
 from serve_app.tick import Tick
 
 RACE_TRIES = 3
+
+_FOR_PASSIVE = (wire.PushCounts, wire.Unsubscribed)
 
 Done = Callable[[Any, EngineError | None], None]
 
@@ -61,7 +64,7 @@ class Hub:
         """By internal name."""
         self.takeover = Takeover(self)
         self.births = Births()
-        self.telling = Telling(router, self.births, lambda name: name in self.channels)
+        self.telling = Telling(router, self.births, self._holds)
         self._by_number: dict[int, Channel] = {}
         self._numbers = count(1)
         self._connections: dict[str, Connection] = {}
@@ -104,14 +107,15 @@ class Hub:
         """Asks the actor for `message.ch`; the connection is a member from its reply on. `done` is called
         at that moment: what it queues comes before any push with a higher offset (RT-3).
         """
-        channel = self.channels.get(message.ch)
+        name = held_as(message.ch, message.mode)
+        channel = self.channels.get(name)
         if channel is None:
-            channel = _new_channel(message.ch, next(self._numbers))
-            self.channels[message.ch] = self._by_number[channel.n] = channel
+            channel = _new_channel(name, next(self._numbers))
+            self.channels[name] = self._by_number[channel.n] = channel
             self.telling.held(message.ch)
         channel.holders += 1
         subscription = Subscription(channel, connection, message)
-        connection.subscriptions[message.ch] = subscription
+        connection.subscriptions[name] = subscription
         self.ask(subscription, partial(self._answered, subscription, done))
 
     def suspend(self, subscription: Subscription) -> None:
@@ -223,6 +227,8 @@ class Hub:
                 if channel.users:  # the others are of an activation that is no more
                     self.takeover.recover_all(channel)
                 channel.epoch, channel.offset = reply["epoch"], reply["offset"]
+            if subscription.message.filter:
+                channel.filters[connection] = subscription.message.filter
         elif isinstance(channel, NearChannel):
             channel.epoch, channel.offset = reply["epoch"], reply["offset"]
             held = reply.pop("shadow", None)  # for the next activation; no client needs it
@@ -242,7 +248,7 @@ class Hub:
         if channel.holders == 0:
             del self.channels[channel.name]
             del self._by_number[channel.n]
-            self.telling.left(channel.name)
+            self.telling.left(channel.name.removeprefix(PASSIVE))
 
     def leave(self, subscription: Subscription, *, clean: bool) -> None:
         """Tells the actor that a subscription has ended."""
@@ -265,10 +271,15 @@ class Hub:
     def pushed(self, push: wire.Pushed) -> None:
         """Takes a push of an actor: it leaves with the next tick."""
         channel = self.channels.get(push.ch)
-        if channel is None:
+        passive = self.channels.get(PASSIVE + push.ch) if isinstance(push, _FOR_PASSIVE) else None
+        if channel is None and passive is None:
             self.telling.left(push.ch)
-        elif channel.users:
-            self._take(channel, push)
+        for each in (channel, passive):
+            if each is not None and each.users:
+                self._take(each, push)
+
+    def _holds(self, name: str) -> bool:
+        return name in self.channels or PASSIVE + name in self.channels
 
     def _take(self, channel: Channel, push: wire.Pushed) -> None:
         if isinstance(channel, StreamChannel):
@@ -284,6 +295,8 @@ class Hub:
             channel.delta(push)
         elif isinstance(channel, PresenceChannel) and isinstance(push, wire.PushPresence):
             channel.change(push)
+        elif isinstance(channel, CountsChannel) and isinstance(push, wire.PushCounts):
+            channel.counts(push)
         if isinstance(push, wire.Unsubscribed):
             self._ended(channel, push)
         else:
@@ -310,6 +323,8 @@ class Hub:
 def _new_channel(name: str, n: int) -> Channel:
     if name.startswith("presence:"):
         return PresenceChannel(name, n)
+    if name.startswith(PASSIVE):
+        return CountsChannel(name, n)
     if name.startswith("near@"):
         return NearChannel(name, n)
     return StreamChannel(name, n)

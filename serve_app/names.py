@@ -12,6 +12,14 @@ MODES: dict[Kind, str] = {
 }  # fmt: skip
 """The mode that a channel is subscribed in unless another is asked for."""
 
+OTHER_MODES: dict[Kind, tuple[str, ...]] = {
+    "room": ("cache", "passive"), "fences": ("cache",), "me": ("cache",),
+}  # fmt: skip
+"""The modes that it has besides."""
+
+PASSIVE = "passive:"
+"""What a gateway puts before a channel's name where only its counters are wanted."""
+
 _LATER = ("presence:matches", "share:", "fence:")
 
 
@@ -40,7 +48,12 @@ def internal_name(ch: str, user: str, connection: str) -> tuple[Kind, str]:
 
 def client_name(name: str) -> str:
     """What a client calls the channel with this internal name."""
-    return name.partition("@")[0]
+    return name.removeprefix(PASSIVE).partition("@")[0]
+
+
+def held_as(name: str, mode: str) -> str:
+    """Under which name a gateway holds a channel in this mode."""
+    return PASSIVE + name if mode == "passive" else name
 
 
 def _require_id(text: str) -> None:

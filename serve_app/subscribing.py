@@ -5,11 +5,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from actors import messages as wire
+from actors.filters import check_filter
 from actors.metrics import count
 from actors.protocol import RECOVERY_LIMIT, EngineError, ErrorCode
 from serve_app import commands
 from serve_app.frames import Envelope
-from serve_app.names import MODES, Kind, internal_name
+from serve_app.names import MODES, OTHER_MODES, Kind, held_as, internal_name
 from serve_app.paging import CATCH_UP_S, caught_up, first_page, next_page, page_size
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def sub(session: "Session", frame_id: int, body: commands.Sub, _: Envelope) -> N
 def unsub(session: "Session", frame_id: int, body: commands.Unsub, _envelope: Envelope) -> None:
     """Leaves; nothing of the channel comes after the reply."""
     _, name = internal_name(body.ch, session.connection.user, session.connection.id)
+    if held_as(name, "passive") in session.connection.subscriptions:
+        name = held_as(name, "passive")
     waiting = session.late_unsubs.get(name)
     if waiting is not None:
         waiting.append(frame_id)
@@ -36,18 +39,20 @@ def unsub(session: "Session", frame_id: int, body: commands.Unsub, _envelope: En
 def subscribe(session: "Session", ch: str, options: commands.SubscriptionOptions, done: Done) -> None:
     """Subscribes to a client's channel; `done` gets the `sub` result. Raises EngineError."""
     connection, limit = session.connection, session.around.limits.subs
-    kind, name = internal_name(ch, connection.user, connection.id)
+    kind, ch_name = internal_name(ch, connection.user, connection.id)
+    mode = options.mode or MODES[kind]
+    name = held_as(ch_name, mode)
     if options.cursor is not None:
         _turn_page(session, ch, name, options.cursor, done)
         return
-    if name in connection.subscriptions:
+    if ch_name in connection.subscriptions or held_as(ch_name, "passive") in connection.subscriptions:
         raise EngineError(ErrorCode.ALREADY_SUBSCRIBED, "this connection is subscribed to it")
     if len(connection.subscriptions) >= limit:
         raise EngineError(ErrorCode.LIMIT, f"a connection has at most {limit} subscriptions")
-    _check(kind, options)
+    _check(kind, mode, options)
     message = wire.Subscribe(
-        0, name, connection.user, connection.id, connection.device, connection.since_ms,
-        mode=MODES[kind],
+        0, ch_name, connection.user, connection.id, connection.device, connection.since_ms,
+        mode=mode,
         epoch=options.epoch or "",
         offset=-1 if options.offset is None else options.offset,
         limit=min(options.limit or 0, RECOVERY_LIMIT),
@@ -93,16 +98,19 @@ def _turn_page(session: "Session", ch: str, name: str, cursor: str, done: Done) 
     session.around.hub.again(subscription, partial(_subscribed, session, (ch, name), last))
 
 
-def _check(kind: Kind, options: commands.SubscriptionOptions) -> None:
-    mode = options.mode or MODES[kind]
-    if mode != MODES[kind]:
-        if mode in ("cache", "passive") and MODES[kind] == "stream":
-            raise EngineError(ErrorCode.NOT_AVAILABLE, f"mode {mode} is not served yet")
-        raise EngineError(ErrorCode.BAD_REQUEST, f"this channel's mode is {MODES[kind]}")
+def _check(kind: Kind, mode: str, options: commands.SubscriptionOptions) -> None:
+    modes = (MODES[kind], *OTHER_MODES.get(kind, ()))
+    if mode not in modes:
+        raise EngineError(ErrorCode.BAD_REQUEST, f"this channel's mode is {' or '.join(modes)}")
     if bool(options.epoch) is (options.offset is None):
         raise EngineError(ErrorCode.BAD_REQUEST, "a position is an epoch and an offset")
     if options.filter and kind != "near":
-        raise EngineError(ErrorCode.NOT_AVAILABLE, "only near takes a filter yet")
+        if mode not in ("stream", "cache"):
+            raise EngineError(ErrorCode.BAD_REQUEST, f"{mode} takes no filter here")
+        try:
+            check_filter(options.filter)
+        except ValueError as wrong:
+            raise EngineError(ErrorCode.BAD_REQUEST, str(wrong)) from wrong
 
 
 def _subscribed(
@@ -131,7 +139,7 @@ def _subscribed(
 
 def _reached(asked: wire.Subscribe, reply: Any) -> int:
     """Where the client is whether it gets the reply or not: a reply that is lost must be given again."""
-    if asked.mode == "cache":
+    if asked.mode in ("cache", "passive"):
         return -1
     offset: int = reply["offset"]
     return asked.offset if reply.get("recovered") and asked.offset >= 0 else offset

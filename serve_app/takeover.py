@@ -16,7 +16,7 @@ from actors import messages as wire
 from actors.placement import owner_of, slot_of
 from actors.presence import LINGER_MS
 from actors.protocol import EngineError, ErrorCode
-from serve_app.channel import NearChannel, StreamChannel
+from serve_app.channel import CountsChannel, NearChannel, StreamChannel
 from serve_app.presence import PresenceChannel
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Takeover:
             return
         if error is not None:
             self._refused(subscription, self._recovered, error)
-        elif not reply["recovered"]:
+        elif not reply["recovered"] and subscription.message.mode != "cache":
             subscription.connection.owner.lost("this position can't be recovered")
         elif hub.is_behind(subscription, reply):
             self._ask(subscription, self._recovered)
@@ -87,6 +87,12 @@ class Takeover:
         """Publications that the member may not see are missing from the reply: their offsets are skipped."""
         connection, n = subscription.connection, subscription.channel.n
         expected = subscription.message.offset + 1
+        if subscription.message.mode == "cache":  # its newest value, if that is another one
+            news = reply["epoch"] != subscription.message.epoch
+            for publication in reply["pubs"]:
+                if news or publication["o"] >= expected:
+                    connection.queue(connection.codec.encode({"p": n, "m": publication}))
+            return
         for publication in reply["pubs"]:
             if publication["o"] > expected:
                 connection.queue(connection.codec.encode({"p": n, "skip": publication["o"] - 1}))
@@ -114,7 +120,10 @@ class Takeover:
             self._refused(subscription, self._resumed, error)
             return
         subscription.tries = 0
-        if isinstance(channel, PresenceChannel):
+        if isinstance(channel, CountsChannel):
+            connection = subscription.connection
+            connection.queue(connection.codec.encode({"p": channel.n, "counts": reply["counts"]}))
+        elif isinstance(channel, PresenceChannel):
             channel.resumes(subscription.connection, reply.get("state", []))
             self._hub.tick.soils(channel)
         elif not reply["recovered"]:

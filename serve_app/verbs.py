@@ -12,7 +12,8 @@ from actors.protocol import RECOVERY_LIMIT, EngineError, ErrorCode
 from actors.room import BODY_LIMIT_BYTES
 from serve_app import commands, entry, subscribing
 from serve_app.frames import Envelope, MalformedError
-from serve_app.names import MODES, internal_name
+from serve_app.names import MODES, PASSIVE, internal_name
+from serve_app.rpc import rpc
 
 if TYPE_CHECKING:
     from serve_app.session import Session
@@ -76,7 +77,7 @@ def ephemeral(session: "Session", _: int | None, n: int, envelope: Envelope) -> 
     if len(d) > BODY_LIMIT_BYTES:
         raise EngineError(ErrorCode.LIMIT, f"an event is at most {BODY_LIMIT_BYTES} bytes")
     channel = around.hub.numbered(n)
-    if channel is None or not channel.has(connection):
+    if channel is None or not channel.has(connection) or channel.name.startswith(PASSIVE):
         raise EngineError(ErrorCode.DENIED, "this connection has no channel of this number")
     if session.ephemerals.take(around.clock()):
         return
@@ -100,6 +101,12 @@ def pos(session: "Session", frame_id: int | None, fix: commands.Fix, envelope: E
         around.router.cast("user", user, message)
     else:
         session.ask(frame_id, "pos", ("user", user), message)
+
+
+def subrefresh(session: "Session", _: int, body: commands.Subrefresh, __: Envelope) -> None:
+    """No channel of this release takes a token of its own, so none can run out."""
+    internal_name(body.ch, session.connection.user, session.connection.id)
+    raise EngineError(ErrorCode.NOT_AVAILABLE, "this channel takes no token of its own")
 
 
 def later(session: "Session", frame_id: int, body: msgspec.Raw, envelope: Envelope) -> None:  # noqa: ARG001
@@ -128,8 +135,8 @@ VERBS: dict[str, Verb] = {
     "pres": Verb(pres, commands.Pres),
     "e": Verb(ephemeral, commands.ChannelNumber, needs_id=False, is_paced=False),
     "pos": Verb(pos, commands.Fix, needs_id=False, is_paced=False),
-    "subrefresh": Verb(later, msgspec.Raw),
+    "subrefresh": Verb(subrefresh, commands.Subrefresh),
     "read": Verb(later, msgspec.Raw),
     "dlvd": Verb(later, msgspec.Raw),
-    "rpc": Verb(later, msgspec.Raw),
+    "rpc": Verb(rpc, commands.Rpc),
 }

@@ -326,7 +326,7 @@ async def test_without_a_pong_in_8_s_it_is_3012(gateway: Any) -> None:
     assert (silent.ended, alive.ended) == (3012, None)
 
 
-@pytest.mark.parametrize("verb", ["read", "dlvd", "rpc", "subrefresh"])
+@pytest.mark.parametrize("verb", ["read", "dlvd"])
 async def test_what_is_not_served_yet_is_108(gateway: Any, verb: str) -> None:
     connection = await gateway.connected()
     assert (await gateway.reply(connection, {"id": 2, verb: {}}))["err"]["code"] == 108
