@@ -290,6 +290,9 @@ class Push(Framed, tag=50):
     user: str
     cid: str = ""
     hide: list[str] | None = None
+    epoch: str = ""
+    """Of a room in memory: what an activation says that does not know yet that it was replaced is not taken
+    for its successor's. A durable room's commits are fenced, and its epoch stays."""
 
 
 class PushEphemeral(Framed, tag=51):

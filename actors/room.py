@@ -202,7 +202,8 @@ def committed(state: RoomState, stored: list[tuple[Publication, Draft]]) -> list
 def _push(state: RoomState, said: Publication) -> Fan:
     """A publication to each gateway with subscribers (FAN-1)."""
     hide = list(state.blocked.get(said.user, ())) or None
-    return _fan(state, wire.Push(state.channel, said.offset, said.wire(), said.user, said.cid, hide))
+    epoch = "" if state.durable else state.stream.epoch
+    return _fan(state, wire.Push(state.channel, said.offset, said.wire(), said.user, said.cid, hide, epoch))
 
 
 def _fan(state: RoomState, push: wire.Pushed) -> Fan:

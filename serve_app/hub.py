@@ -284,6 +284,8 @@ class Hub:
     def _take(self, channel: Channel, push: wire.Pushed) -> None:
         if isinstance(channel, StreamChannel):
             if isinstance(push, wire.Push):
+                if push.epoch and push.epoch != channel.epoch:
+                    return  # of another activation: the takeover asks the one that counts
                 if push.offset != channel.offset + 1:
                     if push.offset > channel.offset:
                         self.takeover.recover_all(channel)

@@ -92,6 +92,18 @@ async def test_a_position_that_is_lost_ends_the_connection_with_3010(gateway: An
     assert other.ended is None
 
 
+async def test_a_replaced_activation_of_a_room_in_memory_is_not_taken_for_its_successor(gateway: Any) -> None:
+    """RT-5: its shard hung while another took over; its next offset is the one that is expected."""
+    far = gateway.far
+    connection, n = await gateway.subscribed(ROOM)
+    far.publish(ROOM, "x")
+    late = Publication(2, 1, "i2", "x", "", b'"of another life"')
+    far.push(wire.Push(ROOM, 2, late.wire(), "x", "", None, "epoch-0"))
+    far.publish(ROOM, "x", b'"this one"')
+    await gateway.until(lambda: len(connection.pushes(n)) == 2)
+    assert [push["m"]["d"] for push in connection.pushes(n)] == [{}, "this one"]
+
+
 async def test_a_temporary_refusal_is_asked_again(gateway: Any) -> None:
     far = gateway.far
     connection, n = await gateway.subscribed(ROOM)
