@@ -74,6 +74,8 @@ lint: setup ## Format, lint, types, layers: check only
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy -p hereabouts_client
+	@PYTHONPATH=tests/client:sdk/python/src $(BIN)/python -c 'from sdk_hands.typescript_hand import build; build()'
 	@$(BIN)/lint-imports
 
 format: setup ## Format the code
@@ -97,4 +99,4 @@ lock: ## Resolve pyproject.toml anew into requirements.lock
 		--output-file requirements.lock pyproject.toml
 
 clean: ## Remove .venv and caches (never data)
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache web/sdk/node_modules web/sdk/dist
