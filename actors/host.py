@@ -34,6 +34,9 @@ class Host(Protocol):
     def is_idle(self, activation: Activation) -> bool:
         """Whether nobody would miss the activation."""
 
+    def size_bytes(self, activation: Activation) -> int:
+        """What its state holds, about; cheap to ask."""
+
     def is_quiet(self, activation: Activation) -> bool:
         """Whether nothing of it is under way outside of turns: commits, writes, questions to others."""
 

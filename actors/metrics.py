@@ -49,6 +49,8 @@ METRICS: dict[str, Metric] = {
     "shard_tick_s": Metric(
         "histogram", "Seconds that a tick of positions and places took.", (), TICK_BOUNDS_S
     ),
+    "sheds": Metric("counter", "Activations that were taken out of memory because it was short."),
+    "activations_bytes": Metric("gauge", "What all activations hold, about."),
     "commits": Metric("counter", "Transactions of the message log."),
     "committed": Metric("counter", "Publications that were stored."),
     "pushes": Metric("counter", "Messages to gateways: one per gateway with members, whatever their number."),

@@ -49,6 +49,11 @@ class RegionHost:
     def is_idle(self, activation: Activation) -> bool:
         return bool(activation.state.is_idle)
 
+    def size_bytes(self, activation: Activation) -> int:
+        state: RegionState = activation.state
+        told = sum(len(watch.told or ()) for watch in state.watches.values())
+        return 1_000 + len(state.places) * 700 + len(state.watches) * 200 + told * 200
+
     def is_quiet(self, activation: Activation) -> bool:  # noqa: ARG002 - a region does nothing between turns
         return True
 

@@ -153,6 +153,13 @@ class RoomHost:
     def is_idle(self, activation: Activation) -> bool:
         return bool(activation.state.is_idle)
 
+    def size_bytes(self, activation: Activation) -> int:
+        state: RoomState = activation.state
+        window = state.stream.window
+        said = len(window[-1].d) if window else 0
+        people = 2 * len(state.members) + 8 * len(state.attendance.presence.by_conn)
+        return 4_000 + len(window) * (400 + said) + len(state.acks) * 300 + people * 100
+
     def is_quiet(self, activation: Activation) -> bool:
         return not activation.state.starting_over and not self.committer.holds(activation.key)
 

@@ -21,6 +21,7 @@ from actors.effects import NOBODY, Answer, Asker, Draft, Fan, Refuse, Send
 from actors.fanout import FanOut
 from actors.hand_off import SLOT_MESSAGES, HandOff
 from actors.host import Host
+from actors.housekeeping import Housekeeping
 from actors.link import Link, Listener, listen
 from actors.messages import Message, Request
 from actors.metrics import histogram
@@ -37,7 +38,6 @@ from storage.postgres import UNREACHABLE, open_pool
 
 log = logging.getLogger("hereabouts.shard")
 
-SWEEP_S = 1.0
 TICK_S = 0.1
 """Positions and regions are worked through this often while there is something to do (GEO-4)."""
 
@@ -58,6 +58,8 @@ class ShardConfig:
     redis_url: str
     shard: int
     idle_deactivate_s: float = 900.0
+    memory_budget_mib: int = 512
+    """For activations. Above 80 % of it the coldest go that nobody would miss."""
     privacy_k: int = 1
     site: Site = HERE
 
@@ -72,6 +74,7 @@ class Shard:
         self.router = Router(RouterConfig(config.run_dir, "shard", str(config.shard), "", config.site))
         self.router.local = (config.shard, self.deliver_local)
         self.moving = HandOff(self)
+        self.housekeeping = Housekeeping(self)
         self.router.on_slots_moved = self._slots_moved
         self.router.on_view = self._view_changed
         self.router.on_directory = self.moving.told
@@ -111,7 +114,7 @@ class Shard:
         self._serving = True
         for link in self._peers:
             link.send(self.router.view)
-        for work in (rooms.committer.run(), self._sweep(), listen_to_changes(self)):
+        for work in (rooms.committer.run(), self.housekeeping.run(), listen_to_changes(self)):
             self.spawn(work)
 
     async def stop(self) -> None:
@@ -367,20 +370,6 @@ class Shard:
             except Exception:
                 log.exception("a tick failed")
         _ticks.observe(time.perf_counter() - started_s)
-
-    async def _sweep(self) -> None:
-        idle_ms = self.config.idle_deactivate_s * 1000
-        while True:
-            await asyncio.sleep(SWEEP_S)
-            now_ms = self.now_ms()
-            self.spawn(self.moving.look_after())
-            for activation in list(self.activations.values()):
-                if activation.stage is not Stage.ACTIVE or activation.busy:
-                    continue
-                host = self.hosts[activation.kind]
-                host.expire(activation, now_ms)
-                if now_ms - activation.used_at_ms > idle_ms and host.is_idle(activation):
-                    self.deactivate(activation)
 
     def status(self) -> dict[str, Any]:
         """Counters for `hereabouts status`."""

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 from actors import metrics
 from actors.activation import MAILBOX_SOFT, Activation
 from actors.fanout import FanOut
+from actors.housekeeping import Housekeeping
 from actors.router import Router
 
 
@@ -12,6 +13,7 @@ class Measured(Protocol):
     """A shard, as far as it is measured."""
 
     received: int
+    housekeeping: Housekeeping
 
     @property
     def activations(self) -> dict[tuple[str, str], Activation]:
@@ -46,6 +48,7 @@ def measure(shard: Measured) -> None:
     metrics.gauge("mailbox_depth", lambda: sum(depths()))
     metrics.gauge("mailbox_deepest", lambda: max(depths(), default=0))
     metrics.gauge("mailboxes_above_soft_limit", lambda: sum(depth > MAILBOX_SOFT for depth in depths()))
+    metrics.gauge("activations_bytes", lambda: shard.housekeeping.memory_bytes)
     metrics.gauge("view_version", lambda: shard.router.view.version)
 
 
@@ -57,6 +60,7 @@ def counters(shard: Measured) -> dict[str, Any]:
     return {
         "messages": shard.received,
         "activations": kinds,
+        "memory_mib": round(shard.housekeeping.memory_bytes / 2**20, 1),
         "gateways": len(shard.fan_out.gateways),
         "mailboxes_above_soft_limit": sum(
             len(each.mailbox) > MAILBOX_SOFT for each in shard.activations.values()

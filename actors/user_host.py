@@ -93,6 +93,12 @@ class UserHost:
     def is_idle(self, activation: Activation) -> bool:
         return bool(activation.state.is_idle) and not activation.crossings
 
+    def size_bytes(self, activation: Activation) -> int:
+        state: UserState = activation.state
+        events = sum(len(stream.window) for stream in state.streams.values())
+        rows = len(state.rows) + sum(len(near.seen.rows) for near in state.views.values())
+        return 2_000 + events * 500 + rows * 250 + len(state.fences) * 200
+
     def is_quiet(self, activation: Activation) -> bool:
         if activation.crossings or activation.recording:
             return False

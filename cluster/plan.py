@@ -54,6 +54,7 @@ def deployment(
                 "database_url": database_url,
                 "redis_url": redis_url,
                 "idle_deactivate_s": settings.idle_deactivate_s,
+                "memory_budget_mib": settings.memory_budget_mib,
                 "privacy_k": settings.privacy_k,
             },
             "gateway": {

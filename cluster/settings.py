@@ -155,6 +155,11 @@ class Settings:
     idle_deactivate_s: float = _setting(
         900.0, "How long a virtual actor stays in memory after its last message.", _seconds(0.1, 86_400)
     )
+    memory_budget_mib: int = _setting(
+        512,
+        "MiB for the virtual actors of one shard; above 80 % the coldest go that nobody would miss.",
+        _whole(16, 65_536),
+    )
     privacy_k: int = _setting(
         0,
         "How many people a place holds before its count is shown; 0 means 1 in development, 5 in production.",

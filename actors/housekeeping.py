@@ -1,0 +1,110 @@
+"""What a shard does once a second: what time alone changes, who is not needed any more, how much memory there
+is left (ACT-1).
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from actors.activation import Activation, Stage
+from actors.hand_off import HandOff
+from actors.host import Host
+from actors.metrics import count
+
+SWEEP_S = 1.0
+WEIGH_EVERY = 5
+"""Sweeps between two looks at the memory."""
+
+SHED_ABOVE = 0.80
+SHED_UNTIL = 0.75
+
+ACTIVATION_BYTES = 1_200
+"""An activation with its dictionary entries, before its state."""
+
+
+class Shard(Protocol):
+    """The shard, as this sees it."""
+
+    config: Any
+    activations: dict[tuple[str, str], Activation]
+    hosts: dict[str, Host]
+    moving: HandOff
+
+    def now_ms(self) -> int:
+        """Unix milliseconds."""
+
+    def deactivate(self, activation: Activation) -> None:
+        """Forgets an activation."""
+
+    def spawn(self, work: Any) -> None:
+        """Runs work in the background."""
+
+
+class Housekeeping:
+    """One shard's."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+        self._sweeps = 0
+        self.memory_bytes = 0
+        """What all activations hold, about, when they were weighed last."""
+        self.shed = 0
+
+    async def run(self) -> None:
+        """Sweeps until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self._shard.spawn(self._shard.moving.look_after())
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Once."""
+        shard = self._shard
+        now_ms = shard.now_ms()
+        idle_ms = shard.config.idle_deactivate_s * 1000
+        for activation in list(shard.activations.values()):
+            if activation.stage is not Stage.ACTIVE or activation.busy:
+                continue
+            host = shard.hosts[activation.kind]
+            host.expire(activation, now_ms)
+            if now_ms - activation.used_at_ms > idle_ms and host.is_idle(activation):
+                shard.deactivate(activation)
+        self._sweeps += 1
+        if self._sweeps % WEIGH_EVERY == 0:
+            self.weigh()
+
+    def weigh(self) -> None:
+        """Takes the coldest that nobody would miss out of memory when it is short."""
+        shard = self._shard
+        budget = shard.config.memory_budget_mib * 2**20
+        weights = {
+            identity: ACTIVATION_BYTES + shard.hosts[each.kind].size_bytes(each)
+            for identity, each in shard.activations.items()
+            if each.is_live
+        }
+        self.memory_bytes = sum(weights.values())
+        if self.memory_bytes <= SHED_ABOVE * budget:
+            return
+        idle = (
+            each
+            for each in shard.activations.values()
+            if each.stage is Stage.ACTIVE and not each.busy and shard.hosts[each.kind].is_idle(each)
+        )
+        for activation in coldest(idle, weights, self.memory_bytes - int(SHED_UNTIL * budget)):
+            self.memory_bytes -= weights[activation.kind, activation.key]
+            self.shed += 1
+            count("sheds")
+            shard.deactivate(activation)
+
+
+def coldest(
+    activations: Iterable[Activation], weights: dict[tuple[str, str], int], wanted_bytes: int
+) -> list[Activation]:
+    """Those that were used longest ago, just so many that `wanted_bytes` come free; all, if they hold less."""
+    chosen = []
+    for activation in sorted(activations, key=lambda each: each.used_at_ms):
+        if wanted_bytes <= 0:
+            break
+        chosen.append(activation)
+        wanted_bytes -= weights[activation.kind, activation.key]
+    return chosen
