@@ -7,6 +7,7 @@ from actors.activation import Activation, Waiting
 from actors.effects import NOBODY, Asker
 from actors.fanout import FanOut
 from actors.messages import Request
+from actors.reminders import Reminders
 from actors.router import Router
 
 
@@ -73,6 +74,10 @@ class Hosting(Protocol):
     @property
     def activations(self) -> dict[tuple[str, str], Activation]:
         """All that is live here, by (kind, key)."""
+
+    @property
+    def reminders(self) -> Reminders:
+        """How an actor is told something at a time, whatever becomes of this process."""
 
     def now_ms(self) -> int:
         """Unix milliseconds."""

@@ -100,7 +100,7 @@ class Housekeeping:
 def coldest(
     activations: Iterable[Activation], weights: dict[tuple[str, str], int], wanted_bytes: int
 ) -> list[Activation]:
-    """Those that were used longest ago, just so many that `wanted_bytes` come free; all, if they hold less."""
+    """Those that were used longest ago, so many that `wanted_bytes` come free; all if that is less."""
     chosen = []
     for activation in sorted(activations, key=lambda each: each.used_at_ms):
         if wanted_bytes <= 0:

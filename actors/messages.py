@@ -182,6 +182,16 @@ class Vacant(Framed, tag=82):
 # -- shard to shard ------------------------------------------------------------------------------------
 
 
+class Remind(Framed, tag=77):
+    """To an actor: the time of one of its reminders has come (reminders.py). `data` is JSON text."""
+
+    rid: int
+    kind: str
+    key: str
+    name: str
+    data: str
+
+
 class RegionEnter(Framed, tag=20):
     """A user's *snapped* place, told to each region within reach of it: the cell that strangers may see
     and its centre. The user actor of a viewer decides who is shown (privacy.view).
@@ -364,7 +374,7 @@ class Drain(Framed, tag=120):
 Request = (
     Subscribe | Unsubscribe | Publish | Ephemeral | Position | History | PresenceQuery | NearQuery | Refresh
     | ViewQuery | RowsTold | Vacant | RegionEnter | RegionLeave | RegionWatch | RegionCandidates | Crossing
-    | StatusQuery | Drain | Retire | Seal | Take | Barrier | HoldsQuery
+    | StatusQuery | Drain | Remind | Retire | Seal | Take | Barrier | HoldsQuery
 )  # fmt: skip
 Pushed = Push | PushEphemeral | PushMap | PushPresence | PushCounts | Unsubscribed
 Message = Request | Reply | Failure | Pushed | Hello | View | Told | Unseal | Bounced

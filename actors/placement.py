@@ -37,6 +37,6 @@ def addressee(message: wire.Request) -> tuple[str, str]:
         return "region", message.region
     if isinstance(message, wire.Crossing):
         return "room", message.room
-    if isinstance(message, wire.Refresh):
+    if isinstance(message, wire.Refresh | wire.Remind):
         return message.kind, message.key
     raise EngineError(ErrorCode.INTERNAL, f"{type(message).__name__} has no addressee")

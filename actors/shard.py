@@ -28,6 +28,7 @@ from actors.metrics import histogram
 from actors.placement import addressee, slot_of
 from actors.protocol import EngineError, ErrorCode
 from actors.region_host import RegionHost
+from actors.reminders import Reminders
 from actors.room_host import RoomHost
 from actors.router import Router, RouterConfig
 from actors.shard_metrics import counters
@@ -45,7 +46,8 @@ _RETRY_S = 0.2
 _NEEDS_NO_ACTIVATION = (wire.Refresh, wire.RowsTold, wire.Vacant)
 """Nothing changes for an actor that is not live."""
 
-_OF_THE_LIVING = (wire.Subscribe, wire.RowsTold)
+_OF_THE_LIVING = frozenset({wire.Subscribe, wire.RowsTold, wire.Remind})
+"""Only of a gateway that is there; but for reminders, which come from none."""
 _ticks = histogram("shard_tick_s")
 
 
@@ -75,6 +77,7 @@ class Shard:
         self.router.local = (config.shard, self.deliver_local)
         self.moving = HandOff(self)
         self.housekeeping = Housekeeping(self)
+        self.reminders = Reminders(self)
         self.router.on_slots_moved = self._slots_moved
         self.router.on_view = self._view_changed
         self.router.on_directory = self.moving.told
@@ -114,7 +117,12 @@ class Shard:
         self._serving = True
         for link in self._peers:
             link.send(self.router.view)
-        for work in (rooms.committer.run(), self.housekeeping.run(), listen_to_changes(self)):
+        for work in (
+            rooms.committer.run(),
+            self.housekeeping.run(),
+            self.reminders.run(),
+            listen_to_changes(self),
+        ):
             self.spawn(work)
 
     async def stop(self) -> None:
@@ -230,8 +238,11 @@ class Shard:
         self._turn(activation, Waiting(message, asker, gateway))
 
     def _turn(self, activation: Activation, waiting: Waiting) -> None:
-        if type(waiting.message) in _OF_THE_LIVING and waiting.gateway not in self.fan_out.gateways:
-            return  # it waited longer than its gateway lived: nobody would ever unsubscribe it
+        message = waiting.message
+        if type(message) in _OF_THE_LIVING and waiting.gateway not in self.fan_out.gateways:
+            if isinstance(message, wire.Remind):
+                self.turn(activation, self.reminders.turn(activation, message, waiting.asker), waiting.asker)
+            return  # else it waited longer than its gateway lived: nobody would ever unsubscribe it
         activation.used_at_ms = self.now_ms()
         try:
             work = self.hosts[activation.kind].handle(activation, waiting)
@@ -328,6 +339,7 @@ class Shard:
         for link in self._peers:
             link.view_version = view.version
         came = self.moving.view_changed(before, view)
+        self.reminders.look()
         users = self.hosts.get("user")
         if came and isinstance(users, UserHost):
             self.spawn(users.restore(came))

@@ -70,15 +70,16 @@ async def test_above_80_percent_of_the_budget_the_coldest_idle_go_until_75(small
     ann = await small.person()
     shard = small.shards[0]
     rooms: list[str] = []
+    since_ms = shard.now_ms() - 60_000
     while len(rooms) < 40:
         room = await small.room(ann)
         if shard_of(small, "room", room) is shard:
             rooms.append(room)
             await small.publish(room, ann, "x")
-            shard.activations["room", room].used_at_ms = len(rooms)
+            shard.activations["room", room].used_at_ms = since_ms + len(rooms)
     coldest_heard = rooms[0]
     await small.subscribe(f"room:{coldest_heard}", ann, "c")
-    shard.activations["room", coldest_heard].used_at_ms = 0
+    shard.activations["room", coldest_heard].used_at_ms = since_ms
     shard.housekeeping.weigh()
     held = shard.housekeeping.memory_bytes
     object.__setattr__(shard.config, "memory_budget_mib", held / 2**20 / 0.79)
