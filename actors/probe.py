@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from actors import messages as wire
@@ -18,12 +19,8 @@ async def fetch_status(run_dir: str, site: Site = HERE, timeout_s: float = 3.0) 
     Returns {"view": int, "gateways": {name: url}, "shards": {number: {...}}}; a shard that does not answer
     has {"up": false}. Raises OSError if no Directory listens.
     """
-    probe = _Probe()
-    link = await dial(site.directory or address_of(run_dir, "directory"), probe, site)
-    link.send(wire.Hello("probe", "status", new_id()))
-    async with asyncio.timeout(timeout_s):
-        view = await probe.first(wire.View)
-    link.abort()
+    directory = site.directory or address_of(run_dir, "directory")
+    view = await fetch_view(replace(site, directory=directory), timeout_s)
     shards: dict[str, Any] = {}
     for shard in sorted(view.addresses.keys() | set(view.owners)):
         slots = sum(1 for owner in view.owners if owner == shard)
@@ -35,6 +32,19 @@ async def fetch_status(run_dir: str, site: Site = HERE, timeout_s: float = 3.0) 
             counters = await ask(address, wire.StatusQuery(0), site, timeout_s)
             shards[str(shard)] |= {"up": True, "node": parse(address).node, **counters}
     return {"view": view.version, "gateways": view.gateways, "shards": shards}
+
+
+async def fetch_view(site: Site, timeout_s: float = 3.0) -> wire.View:
+    """The newest view. Raises OSError if no Directory listens, TimeoutError if it does not answer."""
+    probe = _Probe()
+    link = await dial(site.directory, probe, site)
+    try:
+        link.send(wire.Hello("probe", "view", new_id(), node=site.node))
+        async with asyncio.timeout(timeout_s):
+            found: wire.View = await probe.first(wire.View)
+    finally:
+        link.abort()
+    return found
 
 
 async def ask(address: str, message: wire.Request, site: Site = HERE, timeout_s: float = 3.0) -> Any:

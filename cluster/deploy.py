@@ -92,8 +92,14 @@ def drain(order: dict[str, Any]) -> dict[str, Any]:
     return {"shards": [], "gateways": 0}
 
 
+def dismiss(order: dict[str, Any]) -> dict[str, Any]:
+    """Sends the clients of all other nodes away."""
+    fleet.dismiss(order["node"]["name"], tell)
+    return {}
+
+
 ORDERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "deploy": deploy, "scale": scale, "join": join, "drain": drain,
+    "deploy": deploy, "scale": scale, "join": join, "drain": drain, "dismiss": dismiss,
 }  # fmt: skip
 
 

@@ -242,6 +242,12 @@ def drain_gateways(names: list[str], tell: Tell) -> None:
         _end(name)
 
 
+def dismiss(home: str, tell: Tell) -> None:
+    """End the gateways of all other nodes: the engine is about to stop."""
+    names = [name for name in ray.util.list_named_actors() if name.startswith("gateway-")]
+    drain_gateways([name for name in names if not name.startswith(f"gateway-{home}-")], tell)
+
+
 def drain_node(name: str, tell: Tell) -> None:
     """Hand off everything that stands on a node, also if it is gone. Raises FleetError."""
     shards, gateways = _shards_of(name), _gateways_of(name)

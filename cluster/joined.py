@@ -22,7 +22,7 @@ from cluster.leftovers import remove_leftovers
 from cluster.node import NodeSupervisor, locked, now, prepared_ports
 from cluster.orders import Handler, Tell
 from cluster.plan import HEAD
-from cluster.ports import choose_block, choose_port, is_free
+from cluster.ports import choose_port, is_free
 from cluster.ray_cluster import NODE_DAEMONS
 from cluster.ray_head import node_command
 
@@ -91,7 +91,7 @@ class JoinedSupervisor(NodeSupervisor):
         self._joining = joining
         self._head = head
         self._name = joining.name or _own_name(place)
-        ports = prepared_ports(place, joining.address, choose_block)
+        ports = prepared_ports(place, joining.address)
         super().__init__(
             place,
             ports,
@@ -172,11 +172,19 @@ class JoinedSupervisor(NodeSupervisor):
         while True:
             await self.stop_ray()
             try:
+                self._find_head_again()
                 await self._join()
             except OperatorError:
                 await asyncio.sleep(RETRY_S)
             else:
                 return
+
+    def _find_head_again(self) -> None:
+        """On one machine it may have other ports by now."""
+        self._head = find_head(self._joining)
+        layout.keep_secret(self.place.ray_token, self._head.token)
+        self.ray.command = node_command(self.place, self.ports, self._name, self._head.ray_address)
+        self.state.ray_address = self._head.ray_address
 
     async def _drain(self, order: dict[str, Any], tell: Tell) -> dict[str, Any]:
         if order["name"] not in ("", self._name):

@@ -21,6 +21,7 @@ from cluster.errors import OperatorError
 from cluster.layout import Layout
 from cluster.leftovers import MARK, stop_all
 from cluster.orders import Handler, Orders, Tell
+from cluster.ports import choose_block
 from cluster.processes import Reaper
 from cluster.ray_cluster import RayCluster
 from cluster.ray_head import RayPorts
@@ -206,10 +207,19 @@ class NodeSupervisor(ABC):
         return answer
 
 
-def prepared_ports(place: Layout, host: str, block: Callable[[random.Random], range]) -> RayPorts:
-    """Folders are made, and ports found."""
+def prepared_ports(place: Layout, host: str) -> RayPorts:
+    """Folders are made, and ports found: those of the last time if they are free, so that nodes on other
+    machines find the head again.
+    """
     layout.prepare(place)
-    return RayPorts(block(random.Random(secrets.randbits(64))), host)  # noqa: S311 (which ports, nothing secret)
+    kept = place.data / "ray.port"
+    try:
+        first = int(kept.read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):
+        first = 0
+    block = choose_block(random.Random(secrets.randbits(64)), first)  # noqa: S311 (nothing secret)
+    kept.write_text(f"{block[0]}\n", encoding="ascii")
+    return RayPorts(block, host)
 
 
 def now() -> str:

@@ -31,10 +31,14 @@ def choose_port(preferred: int | None, chance: random.Random) -> int:
     raise OSError(f"no free port from {FIRST} to {LAST}")
 
 
-def choose_block(chance: random.Random) -> range:
-    """Sixty-four consecutive free ports, so that two engines on one machine do not meet."""
+def choose_block(chance: random.Random, preferred: int = 0) -> range:
+    """Sixty-four consecutive free ports, so that two engines on one machine do not meet; those from
+    `preferred` on if they are free.
+    """
     starts = list(range(FIRST, LAST - BLOCK, BLOCK))
     chance.shuffle(starts)
+    if preferred in starts:
+        starts.insert(0, preferred)
     for start in starts:
         if all(is_free(port) for port in range(start, start + BLOCK)):
             return range(start, start + BLOCK)

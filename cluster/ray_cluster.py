@@ -43,7 +43,7 @@ class RayCluster:
         self._place = place
         self._ports = ports
         self._environment = ray_head.environment(place, ports, inherited)
-        self._command = command
+        self.command = command
         self._critical = daemons
         self._reaper = reaper
         self.tell = tell
@@ -69,12 +69,14 @@ class RayCluster:
         """Start Ray, and meanwhile the process that will carry out the first order. Raises OperatorError."""
         self.broken.clear()
         shutil.rmtree(self._place.gcs_storage, ignore_errors=True)  # of an earlier head
+        # With it `ray start` would take the raylets of joined nodes for signs of a head that runs.
+        (self._place.ray_temp / "ray_current_cluster").unlink(missing_ok=True)
         ray_head.write_front_wrapper(self._place)
         before = {each.pid for each in processes.descendants([os.getpid()])}
         log = self._place.logs / "ray-start.log"
         with log.open("wb") as output:
             self._head = self._reaper.spawn(
-                self._command,
+                self.command,
                 output=output,
                 environment=self._environment,
                 cwd=Path("/"),

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from actors.site import Site
 from cluster import doctor, engine, layout, processes
 from cluster.databases import Databases
 from cluster.errors import OperatorError
@@ -19,13 +20,14 @@ from cluster.leftovers import remove_leftovers
 from cluster.node import NodeSupervisor, locked, now, prepared_ports
 from cluster.orders import Handler, Tell
 from cluster.plan import HEAD, RAY_TOKEN_CHARACTERS, deployment, directory_address, head_node
-from cluster.ports import choose_block
 from cluster.ray_cluster import HEAD_DAEMONS
 from cluster.ray_head import LOOPBACK, head_command
 from cluster.settings import Settings
 
 READY_TIMEOUT_S = 120.0
 READY_POLL_S = 0.1
+RESTART_TRIES = 4
+LEAVE_TIMEOUT_S = 30.0
 
 
 class Supervisor(NodeSupervisor):
@@ -35,7 +37,7 @@ class Supervisor(NodeSupervisor):
         self, settings: Settings, place: Layout, inherited: Mapping[str, str], tell: Callable[[str], None]
     ) -> None:
         self._settings = settings
-        ports = prepared_ports(place, _reachable(settings.bind), choose_block)
+        ports = prepared_ports(place, _reachable(settings.bind))
         layout.secret(place.ray_token, RAY_TOKEN_CHARACTERS)
         super().__init__(
             place,
@@ -114,10 +116,22 @@ class Supervisor(NodeSupervisor):
         while True:
             await self.ray.broken.wait()
             self.tell("the Ray head ended; starting it and everything on it again")
-            await self.stop_ray()
-            await self.ray.start()
-            await self._deploy()
+            await self._start_again()
             self.tell("Ray and everything on it is back")
+
+    async def _start_again(self) -> None:
+        """What was killed may be killed again while it starts."""
+        for tries_left in reversed(range(RESTART_TRIES)):
+            await self.stop_ray()
+            try:
+                await self.ray.start()
+                await self._deploy()
+            except OperatorError as wrong:
+                if not tries_left:
+                    raise
+                self.tell(f"trying again: {wrong.problem.splitlines()[0]}")
+            else:
+                return
 
     async def _deploy(self) -> None:
         self.record()
@@ -141,10 +155,28 @@ class Supervisor(NodeSupervisor):
             self.ray.tell = self.tell
 
     async def leave(self) -> None:
-        """Everybody leaves with the head: there is nobody to hand anything to."""
+        """Everybody leaves with the head, so the clients of other nodes are sent away too."""
+        if self.ray.broken.is_set() or not await _has_other_nodes(self.state):
+            return
+        try:
+            async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                await self.order("dismiss")
+        except (OperatorError, TimeoutError) as wrong:
+            self.tell(f"clients of other nodes were not sent away: {wrong}")
 
     async def stop_servers(self) -> None:
         await self._databases.stop()
+
+
+async def _has_other_nodes(state: engine.EngineState) -> bool:
+    """Whether gateways stand elsewhere: the Directory knows."""
+    from actors.probe import fetch_view  # noqa: PLC0415 (the supervisor is small until it has to stop)
+
+    try:
+        view = await fetch_view(Site(state.node, directory=state.directory))
+    except (OSError, TimeoutError):
+        return False
+    return any(not name.startswith(f"{HEAD}-") for name in view.gateways)
 
 
 def _reachable(bind: str) -> str:
