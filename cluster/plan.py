@@ -78,6 +78,7 @@ def deployment(
             "rate_limits": settings.rate_limits,
             "secret_key": secret_key,
             "version": version("hereabouts"),
+            "connections_per_user": settings.connections_per_user,
             "site": site,
         },
     }

@@ -63,7 +63,7 @@ def build_app(config: ApiConfig) -> FastAPI:
             CORSMiddleware,
             allow_origins=list(config.allowed_origins),
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "If-Match", "traceparent"],
+            allow_headers=["Authorization", "Content-Type", "If-Match", "Rt-Stream", "traceparent"],
             expose_headers=["ETag", "Location", "RateLimit", "RateLimit-Policy", "Retry-After"],
             max_age=600,
         )

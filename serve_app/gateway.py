@@ -11,7 +11,7 @@ import logging
 import os
 import random
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -24,14 +24,12 @@ from actors.router import Router, RouterConfig
 from actors.site import Site
 from identity.keys import ReloadingVerifier
 from serve_app.control import Control
+from serve_app.face import Face
 from serve_app.hub import Hub
-from serve_app.limits import UNTHROTTLED, Limits
+from serve_app.limits import Limits, limits_of
 from serve_app.roster import Roster
-from serve_app.sessions import Sessions
-from serve_app.surroundings import Surroundings
 from serve_app.transports import asgi, picows
 from storage.ids import new_id
-from storage.positions import open_valkey
 from storage.postgres import UNREACHABLE, open_pool
 
 if TYPE_CHECKING:
@@ -77,17 +75,11 @@ class GatewayService:
         self.roster: Roster
         self.router: Router
         self.hub: Hub
-        self._limits = limits or replace(
-            Limits() if config.rate_limits else UNTHROTTLED,
-            connections_per_user=config.connections_per_user,
-        )
-        self.sessions: Sessions | None = None
+        self._limits = limits or limits_of(config.connections_per_user, rate_limits=config.rate_limits)
+        self._face: Face
         self._pool: Any = None
-        self._valkey: Any = None
         self._server: asyncio.AbstractServer
-        self._beat: asyncio.Task[None]
         self._control: Control
-        self._storing: list[asyncio.Task[None]] = []
 
     @property
     def url(self) -> str:
@@ -102,35 +94,15 @@ class GatewayService:
             config.database_url, application_name="hereabouts-gateway", max_connections=2
         )
         name = f"{config.site.node}-{config.number}-{new_id()[-6:]}"
-        self.router = Router(RouterConfig(config.run_dir, "gateway", name, self.url, config.site))
-        self.hub = Hub(self.router)
-        self.router.on_push = self.hub.pushed
-        self.router.on_slots_moved = self.hub.slots_moved
-        await self.router.start()
-        if config.redis_url:
-            self._valkey = open_valkey(config.redis_url, patience_s=0.5)
-            self.sessions = Sessions(self._valkey, self.router.incarnation, self._limits)
-        around = Surroundings(
-            self.hub,
-            self.router,
-            ReloadingVerifier(self._pool),
-            config.site.node,
-            self._limits,
-            sessions=self.sessions,
-        )
-        self.roster = Roster(around)
+        link = RouterConfig(config.run_dir, "gateway", name, self.url, config.site)
+        self._face = face = Face(link, ReloadingVerifier(self._pool), self._limits, config.redis_url)
+        self.router, self.hub, self.roster = face.router, face.hub, face.roster
+        await face.start()
         self._server = await picows.listen(
             config.host, config.port, allowed_origins=config.allowed_origins, open_session=self.roster.open
         )
-        self._beat = asyncio.get_running_loop().create_task(self.roster.beat())
         self._control = Control(self)
         await self._control.listen(config.run_dir, config.number)
-        if self.sessions is not None:
-            self.sessions.on_notice = self.roster.noticed
-            self._storing = [
-                asyncio.get_running_loop().create_task(work)
-                for work in (self.sessions.run(), self.sessions.listen())
-            ]
         metrics.gauge("sockets", lambda: len(self.roster.sessions))
         metrics.gauge("view_version", lambda: self.router.view.version)
         log.info("listening on %s, loop %s", self.url, type(asyncio.get_running_loop()).__module__)
@@ -157,10 +129,7 @@ class GatewayService:
 
     def check_health(self) -> None:
         """Raises RuntimeError if this gateway can't do its work."""
-        if self._beat.done():
-            raise RuntimeError("the heartbeat has stopped")
-        if any(task.done() for task in self._storing):
-            raise RuntimeError("sessions are not stored any more")
+        self._face.check_health()
 
     async def drain(self) -> int:
         """Leaves the view, takes no more sockets and sends everybody away (FAN-5): back when they are gone,
@@ -174,8 +143,7 @@ class GatewayService:
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_LIMIT_S):
                 count = await self.roster.drain(self._elsewhere)
-        if self.sessions is not None:
-            await self.sessions.settled()
+        await self._face.settled()
         await picows.all_gone(LINGER_S)
         return count
 
@@ -189,13 +157,8 @@ class GatewayService:
         """Drains, and lets everything go."""
         await self.drain()
         await self._control.close()
-        self._beat.cancel()
-        for task in self._storing:
-            task.cancel()
-        await self.router.stop()
+        await self._face.stop()
         await self._pool.close()
-        if self._valkey is not None:
-            await self._valkey.aclose()
 
 
 class GatewayActor:

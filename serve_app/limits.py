@@ -1,6 +1,6 @@
 """What one connection may do, and the token bucket that counts it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,12 @@ UNTHROTTLED = Limits(
     commands_burst=_PLENTY,
 )
 """With HEREABOUTS_RATE_LIMITS=off, for tests and benchmarks: rates so high that none is felt."""
+
+
+def limits_of(connections_per_user: int, *, rate_limits: bool) -> Limits:
+    """What the settings come to."""
+    base = Limits() if rate_limits else UNTHROTTLED
+    return replace(base, connections_per_user=connections_per_user)
 
 
 class Bucket:

@@ -19,6 +19,8 @@ from identity.accounts import Accounts
 from identity.keys import ReloadingVerifier, SealBrokenError, ensure_signing_key
 from identity.passwords import Passwords
 from serve_app.errors import unavailable
+from serve_app.events import Events
+from serve_app.limits import limits_of
 from serve_app.throttle import Throttle
 from storage.outbox import Touch
 from storage.positions import open_valkey
@@ -49,6 +51,7 @@ class ApiConfig:
     allowed_origins: tuple[str, ...] = ()
     rate_limits: bool = True
     version: str = "0"
+    connections_per_user: int = 64
     site: Site = HERE
 
     def __post_init__(self) -> None:
@@ -67,6 +70,7 @@ class Services:
     passwords: Passwords
     verifier: ReloadingVerifier
     throttle: Throttle
+    events: Events
     draining: bool = False
     _accounts: Accounts | None = None
     _starting: list[asyncio.Task[None]] = field(default_factory=list)
@@ -75,14 +79,17 @@ class Services:
     async def open(cls, config: ApiConfig) -> "Services":
         """Begins to work at once; the Directory and the signing key are waited for beside it."""
         pool = await open_pool(config.database_url, application_name="hereabouts-api")
+        verifier = ReloadingVerifier(pool)
+        limits = limits_of(config.connections_per_user, rate_limits=config.rate_limits)
         services = cls(
             config,
             pool,
             open_valkey(config.redis_url),
             Router(RouterConfig(run_dir=config.run_dir, role="api", name="api", site=config.site)),
             Passwords(),
-            ReloadingVerifier(pool),
+            verifier,
             Throttle(off=not config.rate_limits),
+            Events(config.run_dir, config.site, verifier, limits, config.redis_url),
         )
         services._starting = [
             asyncio.create_task(services.router.start()),
@@ -97,6 +104,7 @@ class Services:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        await self.events.stop()
         await self.router.stop()
         self.passwords.close()
         await self.valkey.aclose()

@@ -48,7 +48,10 @@ class Sessions:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.gateway = gateway
-        self.on_notice: Callable[[bytes, bytes], None] = lambda _sid, _rest: None
+        self.on_notice: dict[str, Callable[[bytes, bytes], None]] = {}
+        """By kind, what is done with a notice of another gateway: about whom, and what."""
+        self.listening = asyncio.Event()
+        """Set while notices are heard."""
         self._valkey = valkey
         self._limits = limits
         self._wall_clock = wall_clock
@@ -65,7 +68,7 @@ class Sessions:
         asked = live_sessions.take(hold, now_ms=self._now_ms())
         taken = live_sessions.taken(await self._batches.ask(asked))
         if taken is not None and taken.gateway != self.gateway:
-            await self._tell(taken.gateway, b"taken " + sid.encode() + b" " + taken.key)
+            await self.tell(taken.gateway, "taken", sid, taken.key)
         return taken
 
     async def opened(self, session: "Session", record: LiveSession) -> bool:
@@ -119,21 +122,27 @@ class Sessions:
             with suppress(RedisError, OSError, TimeoutError):
                 async with self._valkey.pubsub(ignore_subscribe_messages=True) as notices:
                     await notices.subscribe(live_sessions.notices_of(self.gateway))
+                    self.listening.set()
                     while True:
                         notice = await notices.get_message(timeout=_LISTEN_S)
                         if notice is not None:
                             self._noticed(notice["data"])
+            self.listening.clear()
             await asyncio.sleep(_RETRY_S)
 
     def _noticed(self, data: bytes) -> None:
-        kind, _, rest = data.partition(b" ")
-        name, _, rest = rest.partition(b" ")
-        if kind == b"taken":
-            self.on_notice(name, rest)
+        kind, name, rest = (*data.split(b" ", 2), b"", b"")[:3]
+        take = self.on_notice.get(kind.decode(errors="replace"))
+        if take is not None:
+            take(name, rest)
 
-    async def _tell(self, gateway: str, notice: bytes) -> None:
-        with suppress(RedisError, OSError, TimeoutError):
-            await self._valkey.publish(live_sessions.notices_of(gateway), notice)
+    async def tell(self, gateway: str, kind: str, name: str, rest: bytes) -> int | None:
+        """Gives another gateway a notice: whether it hears any (0 or 1), None if that can't be said."""
+        notice = b"%s %s %s" % (kind.encode(), name.encode(), rest)
+        try:
+            return int(await self._valkey.publish(live_sessions.notices_of(gateway), notice))
+        except (RedisError, OSError, TimeoutError):
+            return None
 
     async def settled(self) -> None:
         """Back when all is stored that was asked for, or can't be now."""

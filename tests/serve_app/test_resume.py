@@ -31,7 +31,7 @@ async def opens(open_gateway: Open, valkey_url: str) -> AsyncIterator[Open]:
         sessions = Sessions(valkey, gateway.router.incarnation, gateway.around.limits, gateway.clock)
         gateway.around = replace(gateway.around, sessions=sessions)
         gateway.roster = Roster(gateway.around)
-        sessions.on_notice = gateway.roster.noticed
+        sessions.on_notice["taken"] = gateway.roster.noticed
         running.append((valkey, [asyncio.create_task(work) for work in (sessions.run(), sessions.listen())]))
         if url == valkey_url:
             async with asyncio.timeout(5):

@@ -14,6 +14,9 @@ from schemathesis.checks import CHECKS, load_all_checks
 EXAMPLES = 6
 """Cases an operation and direction (valid, spoiled)."""
 
+ENDLESS = "GET /v1/rt/sse"
+"""Its answer has no end: tests/serve_app/http/test_events.py."""
+
 NOT_EXPRESSIBLE = {
     # JSON Schema can't say what a fence's ring, a calendar date of an adult, or a fresh fix is.
     "positive_data_acceptance",
@@ -33,6 +36,8 @@ def failures_of(url: str, token: str) -> tuple[list[str], Counter[str]]:
     found, tried = [], Counter[str]()
     for result in schema.get_all_operations():
         operation = result.ok()
+        if operation.label == ENDLESS:
+            continue
         for mode in schemathesis.GenerationMode:
 
             @settings(
@@ -75,4 +80,4 @@ async def test_the_application_keeps_its_promises(engine):
         server.should_exit = True
         await serving
     assert not found, "\n\n".join(found)
-    assert len(tried) == sum(len(methods) for methods in engine.app.openapi()["paths"].values())
+    assert len(tried) == sum(len(methods) for methods in engine.app.openapi()["paths"].values()) - 1
