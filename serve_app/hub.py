@@ -284,14 +284,9 @@ class Hub:
     def _take(self, channel: Channel, push: wire.Pushed) -> None:
         if isinstance(channel, StreamChannel):
             if isinstance(push, wire.Push):
-                if push.epoch and push.epoch != channel.epoch:
-                    return  # of another activation: the takeover asks the one that counts
-                if push.offset != channel.offset + 1:
-                    if push.offset > channel.offset:
-                        self.takeover.recover_all(channel)
-                    return
-                channel.publish(push)
-            elif isinstance(push, wire.PushEphemeral):
+                self._publish(channel, push)
+                return
+            if isinstance(push, wire.PushEphemeral):
                 channel.ephemeral(push, self._connections.get(push.conn))
         elif isinstance(channel, NearChannel) and isinstance(push, wire.PushMap):
             channel.delta(push)
@@ -303,6 +298,15 @@ class Hub:
             self._ended(channel, push)
         else:
             self.tick.soils(channel)
+
+    def _publish(self, channel: StreamChannel, push: wire.Push) -> None:
+        if push.epoch and push.epoch != channel.epoch:
+            return  # of another activation: the takeover asks the one that counts
+        if push.offset == channel.offset + 1:
+            channel.publish(push)
+            self.tick.soils(channel)
+        elif push.offset > channel.offset:
+            self.takeover.recover_all(channel)
 
     def _ended(self, channel: Channel, push: wire.Unsubscribed) -> None:
         for connection in list(channel.users.get(push.user, ())):
