@@ -26,7 +26,15 @@ from actors.mover import Mover
 from actors.protocol import ErrorCode
 from actors.site import HERE, Site, address_of
 from storage.postgres import UNREACHABLE
-from storage.slots import Assignment, DeposedError, Ownership, PostgresSlots, SlotStore, StaleEpochError
+from storage.slots import (
+    Assignment,
+    DeposedError,
+    Ownership,
+    PostgresSlots,
+    ReplacedError,
+    SlotStore,
+    StaleEpochError,
+)
 
 __all__ = ["Directory", "DirectoryConfig"]
 
@@ -106,7 +114,10 @@ class Directory:
         own = self.ownership
         addresses = {shard: self._peers[link].address for shard, link in self.shards.items()}
         handed = [slot for slot, epoch in self._handed.items() if own.epochs[slot] == epoch]
-        return wire.View(own.version, addresses, own.owners, own.epochs, dict(self._gateways), handed)
+        return wire.View(
+            own.version, addresses, own.owners, own.epochs, dict(self._gateways), handed,
+            dict(self._incarnations),
+        )  # fmt: skip
 
     # -- links ------------------------------------------------------------------------------------
 
@@ -169,9 +180,15 @@ class Directory:
         self._peers[link] = hello
         if hello.role == "shard":
             shard = int(hello.name)
-            self.ownership = await self._known_store.admit_shard(
-                self.term, shard, hello.incarnation, hello.address
-            )
+            try:
+                self.ownership = await self._known_store.admit_shard(
+                    self.term, shard, hello.incarnation, hello.address
+                )
+            except ReplacedError as replaced:
+                # The process learns from the view that it is not the shard any more, and ends.
+                self._incarnations[shard] = replaced.incarnation
+                link.send(self.view())
+                return
             self.shards[shard] = link
             self._lost_at_s.pop(shard, None)
             is_new = self._incarnations.get(shard) != hello.incarnation

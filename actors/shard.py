@@ -93,6 +93,8 @@ class Shard:
         self._serving = False
         self._server: Listener
         self._tasks: set[asyncio.Task[None]] = set()
+        self.on_replaced: Callable[[], None] = lambda: None
+        """A newer process is this shard: this one has let go of everything and is to end."""
         self._tick_scheduled = False
         self._started_at = time.time()
 
@@ -114,6 +116,8 @@ class Shard:
         self._server = await listen(address, self, site)
         self.router.listens_at(self._server.address)
         await self.router.start()
+        if self._stopping:
+            return
         self._serving = True
         for link in self._peers:
             link.send(self.router.view)
@@ -336,6 +340,10 @@ class Shard:
     # -- views and changes ------------------------------------------------------------------------
 
     def _view_changed(self, before: wire.View, view: wire.View) -> None:
+        own = self.router.incarnation
+        if view.incarnations.get(self.number, own) > own:
+            self._replaced()
+            return
         for link in self._peers:
             link.view_version = view.version
         came = self.moving.view_changed(before, view)
@@ -343,6 +351,18 @@ class Shard:
         users = self.hosts.get("user")
         if came and isinstance(users, UserHost):
             self.spawn(users.restore(came))
+
+    def _replaced(self) -> None:
+        """A newer process is this shard: nothing may be done under the epochs that it was given (ACT-4)."""
+        log.error("another process is shard %d now: this one ends", self.number)
+        self._stopping, self.router.local = True, None
+        for activation in list(self.activations.values()):
+            self.deactivate(activation)
+        for link in list(self._links):
+            link.abort()
+        for task in list(self._tasks):
+            task.cancel()
+        self.on_replaced()
 
     def _slots_moved(self, slots: set[int]) -> None:
         users = self.hosts.get("user")

@@ -22,6 +22,7 @@ class ShardActor:
 
     def __init__(self, config: ShardConfig) -> None:
         self._shard = Shard(config)
+        self._shard.on_replaced = lambda: os._exit(1)
         measure(self._shard)
         self._started = asyncio.get_running_loop().create_task(self._start())
         exporter = Exporter("shard", str(config.shard))

@@ -25,6 +25,7 @@ class Hello(Framed, tag=60):
 class View(Framed, tag=61):
     """The Directory's answer to Hello, and pushed at each change. `owners` and `epochs` have 1,024 items;
     a shard that is down has no address. `handed` are the slots that came to their owner by hand-off.
+    `incarnations` are the newest processes of shards: an older one that reads this has been replaced.
     """
 
     version: int
@@ -33,6 +34,7 @@ class View(Framed, tag=61):
     epochs: list[int]
     gateways: dict[str, str]
     handed: list[int] = []
+    incarnations: dict[int, str] = {}
 
 
 class StatusQuery(Framed, tag=62):

@@ -21,6 +21,15 @@ class StaleEpochError(Exception):
     """A slot is no longer under the epoch that the change was planned for; nothing was changed."""
 
 
+class ReplacedError(Exception):
+    """A newer process of this shard has announced itself before; nothing was changed."""
+
+    def __init__(self, incarnation: str) -> None:
+        super().__init__(incarnation)
+        self.incarnation = incarnation
+        """The newer one's."""
+
+
 @dataclass(frozen=True)
 class Ownership:
     """One version of the map: `owners[slot]` is a shard number, `epochs[slot]` counts its assignments."""
@@ -53,7 +62,8 @@ class SlotStore(Protocol):
 
     async def admit_shard(self, term: int, shard: int, incarnation: str, address: str) -> Ownership:
         """A shard's process announced itself. A new incarnation raises the epoch of all its slots, so that
-        nothing which its predecessor still writes is accepted. Raises DeposedError.
+        nothing which its predecessor still writes is accepted. Raises DeposedError, and ReplacedError where
+        the successor came first: incarnations are UUIDv7, a later process has a higher one.
         """
 
     async def assign(self, term: int, assignments: Mapping[int, Assignment]) -> Ownership:
@@ -110,6 +120,8 @@ class PostgresSlots:
         async with self._pool.acquire() as connection, connection.transaction():
             await _raise_version(connection, term)
             known = await connection.fetchval("SELECT incarnation FROM shards WHERE shard = $1", shard)
+            if known is not None and known > incarnation:
+                raise ReplacedError(known)
             if known != incarnation:
                 await connection.execute(f"{_LOCK} WHERE shard = $1 {_IN_ORDER}", shard)
                 await connection.execute("UPDATE slots SET epoch = epoch + 1 WHERE shard = $1", shard)
@@ -188,7 +200,10 @@ class MemorySlots:
 
     async def admit_shard(self, term: int, shard: int, incarnation: str, address: str) -> Ownership:  # noqa: ARG002
         self._assert_in_office(term)
-        if self.incarnations.get(shard) != incarnation:
+        known = self.incarnations.get(shard)
+        if known is not None and known > incarnation:
+            raise ReplacedError(known)
+        if known != incarnation:
             self.incarnations[shard] = incarnation
             own = self.ownership
             epochs = [e + (o == shard) for o, e in zip(own.owners, own.epochs, strict=True)]

@@ -1,11 +1,13 @@
 """Slots, epochs and views (ACT-2, ACT-3, ACT-4)."""
 
+import asyncio
 from collections import Counter
 
 import pytest
 
 from actors.directory import Directory, DirectoryConfig
 from actors.placement import SLOTS, slot_of
+from actors.shard import Shard, ShardConfig
 from storage.slots import DeposedError
 
 
@@ -67,6 +69,38 @@ async def test_a_directory_that_was_replaced_changes_nothing_and_serves_nobody(s
     address = await small.pool.fetchval("SELECT address FROM directory")
     assert address == small.directory.address
     await older.stop()
+
+
+async def test_a_process_whose_successor_came_lets_go_though_it_lives(small):
+    """ACT-4: both are shard 0, and only the newer one may act under the raised epochs."""
+    ann = await small.person()
+    room = next(
+        room for room in [await small.room(ann) for _ in range(20)]
+        if small.router.shard_of(slot_of("room", room)) == 0
+    )  # fmt: skip
+    await small.publish(room, ann, "x", cid="1")
+    older, ended = small.shards[0], []
+    older.on_replaced = lambda: ended.append(older.number)
+    assert ("room", room) in older.activations
+    await small.start_shard(0)
+    await small.until(lambda: ended)
+    assert not older.activations
+    assert (await small.publish(room, ann, "y", cid="2"))["o"] == 2
+    assert not older.activations
+    await older.stop()
+
+
+async def test_a_process_that_is_older_than_its_shards_known_one_is_let_in_nowhere(small):
+    """An orphan that was cut off while its successor came."""
+    epochs = small.router.view.epochs
+    orphan, ended = Shard(ShardConfig(small.run_dir, small.database_url, small.valkey_url, 1)), []
+    orphan.router.incarnation = "0" * 8 + small.shards[1].router.incarnation[8:]
+    orphan.on_replaced = lambda: ended.append(orphan.number)
+    starting = asyncio.ensure_future(orphan.start())
+    await small.until(lambda: ended)
+    assert small.directory.view().epochs == epochs
+    await starting
+    await orphan.stop()
 
 
 async def test_a_slot_is_the_same_everywhere_and_for_ever():
