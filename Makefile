@@ -67,8 +67,8 @@ test: setup browser ## Run the tests; the last line counts what was skipped
 test-full: setup browser ## Run the tests, the slow ones too
 	@$(BIN)/python -m pytest $(TESTS)
 
-chaos: setup ## Run the tests that kill things
-	@$(BIN)/python -m pytest tests/chaos
+chaos: setup ## Run what kills things for minutes, and ten thousand simulated worlds
+	@$(BIN)/python -m pytest tests/chaos tests/simulation
 
 lint: setup ## Format, lint, types, layers: check only
 	@$(BIN)/ruff format --check .
