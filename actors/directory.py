@@ -136,6 +136,8 @@ class Directory:
                 self._soon(partial(self._retire, link, message))
             elif isinstance(message, wire.Reply | wire.Failure):
                 self.mover.answered(message)
+            elif isinstance(message, wire.Load):
+                self.mover.reported(message)
 
     def link_closed(self, link: Link) -> None:
         self._links.discard(link)

@@ -17,6 +17,7 @@ from actors.slot_messages import (
     Framed,
     Hello,
     HoldsQuery,
+    Load,
     Retire,
     Seal,
     StatusQuery,
@@ -27,8 +28,8 @@ from actors.slot_messages import (
 )
 
 __all__ = [
-    "Barrier", "Framed", "Hello", "HoldsQuery", "Retire", "Seal", "StatusQuery", "Take", "Unseal", "View",
-    "ViewQuery",
+    "Barrier", "Framed", "Hello", "HoldsQuery", "Load", "Retire", "Seal", "StatusQuery", "Take", "Unseal",
+    "View", "ViewQuery",
 ]  # fmt: skip
 """What this takes from slot_messages.py; everybody has all messages from here."""
 
@@ -377,4 +378,4 @@ Request = (
     | StatusQuery | Drain | Remind | Retire | Seal | Take | Barrier | HoldsQuery
 )  # fmt: skip
 Pushed = Push | PushEphemeral | PushMap | PushPresence | PushCounts | Unsubscribed
-Message = Request | Reply | Failure | Pushed | Hello | View | Told | Unseal | Bounced
+Message = Request | Reply | Failure | Pushed | Hello | View | Told | Unseal | Bounced | Load

@@ -8,6 +8,7 @@ them from the stores.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from actors.balance import balanced
 from actors.link import Link
 from actors.metrics import count
 from actors.protocol import EngineError, ErrorCode
+from actors.relief import Relief, Report
 from storage.slots import Assignment, Ownership
 
 log = logging.getLogger("hereabouts.directory")
@@ -68,6 +70,11 @@ class Mover:
         self._asked: tuple[int, asyncio.Future[Any]] | None = None
         """The shard that is asked to hand over, and its answer."""
         self._rid = 0
+        self.relief = Relief()
+        self._weights: dict[int, float] = {}
+        """Shards → what they own since load was moved; empty: all the same."""
+        self._relieving: dict[int, int] = {}
+        """Slot → the shard that takes it from a hot one."""
         self.moved = 0
         """Slots that were handed over."""
 
@@ -81,6 +88,7 @@ class Mover:
             for done in self._retiring.pop(shard, ()):
                 done("the shard came back")
         self._failures.pop(shard, None)
+        self._weights = {}
         self._settling.add(shard)
         self._loop.call_later(SETTLE_S, self._settled, shard)
 
@@ -92,7 +100,23 @@ class Mover:
         """A shard's link closed."""
         if self._asked is not None and self._asked[0] == shard and not self._asked[1].done():
             self._asked[1].set_exception(EngineError(ErrorCode.INTERNAL, "it went away"))
+        self._weights = {}
+        self.relief.left(shard)
         self._wake.set()
+
+    def reported(self, load: wire.Load) -> None:
+        """A shard tells of its load."""
+        if load.shard not in self._directory.shards or self._relieving:
+            return
+        owners = self._directory.ownership.owners
+        report = Report(load.cpu, load.slots, load.mailbox)
+        relieving = self.relief.reported(load.shard, report, owners, self.takers(), self._loop.time())
+        if relieving:
+            log.info(
+                "%d slots move to shard %s, which has less to do", len(relieving), set(relieving.values())
+            )
+            self._relieving = relieving
+            self._wake.set()
 
     def changed(self) -> None:
         """Slots have other owners."""
@@ -121,7 +145,24 @@ class Mover:
             while (batch := self._next_batch()) is not None:
                 if not await self._hand_over(*batch):
                     await asyncio.sleep(RETRY_S)
+                self._keep_what_was_relieved()
+            self._relieving = {}
             self._tell_retired()
+
+    def _keep_what_was_relieved(self) -> None:
+        """Shards own different numbers of slots from here on, until one comes or goes."""
+        if not self._relieving:
+            return
+        owners = self._directory.ownership.owners
+        takers = self.takers()
+        left = {
+            slot: shard
+            for slot, shard in self._relieving.items()
+            if owners[slot] != shard and shard in takers and slot not in self._postponed
+        }
+        self._relieving = left
+        counts = Counter(owners)
+        self._weights = {shard: float(counts[shard]) for shard in takers}
 
     def _tell_retired(self) -> None:
         owners = set(self._directory.ownership.owners)
@@ -137,7 +178,10 @@ class Mover:
         takers = self.takers() - (self._settling - set(own.owners))
         if not takers:
             return None
-        wanted = balanced(own.owners, takers)
+        wanted = balanced(own.owners, takers, self._weights)
+        for slot, shard in self._relieving.items():
+            if shard in takers and own.owners[slot] in takers:
+                wanted[slot] = shard
         moves: dict[tuple[int, int], list[int]] = {}
         for slot, (shard, target) in enumerate(zip(own.owners, wanted, strict=True)):
             if shard != target and shard in self._directory.shards and slot not in self._postponed:
@@ -176,7 +220,8 @@ class Mover:
             return False
         self._failures.pop(source, None)
         self.moved += len(moved)
-        count("handoffs", len(moved), reason="retire" if source in self._retiring else "balance")
+        why = "retire" if source in self._retiring else "load" if slots[0] in self._relieving else "balance"
+        count("handoffs", len(moved), reason=why)
         return True
 
     # -- asking shards ----------------------------------------------------------------------------

@@ -155,6 +155,10 @@ class Router:
         """The event loop's time."""
         return asyncio.get_running_loop().time()
 
+    def tell_directory(self, message: wire.Load) -> None:
+        """Sends `message` to the Directory. Lost while it is away."""
+        self._directory.send(message)
+
     def tell(self, shard: int, message: wire.Told) -> None:
         """Sends `message` to a shard itself, behind what its actors were sent. Lost while it is down."""
         self.shard_link(shard).send(message)

@@ -118,6 +118,11 @@ class DirectoryLink:
         if self._link is not None:
             self._link.abort()
 
+    def send(self, message: wire.Load) -> None:
+        """Sends now, or never."""
+        if self._link is not None:
+            self._link.send(message)
+
     def say_hello(self) -> None:
         """Tells the Directory once more who we are, if it can be reached; a new link does so anyway."""
         if self._link is not None:

@@ -34,6 +34,7 @@ from actors.router import Router, RouterConfig
 from actors.shard_metrics import counters
 from actors.site import HERE, Site, address_of
 from actors.user_host import UserHost
+from actors.workload import SAMPLE_MASK, Workload
 from storage.positions import open_valkey
 from storage.postgres import UNREACHABLE, open_pool
 
@@ -78,6 +79,7 @@ class Shard:
         self.moving = HandOff(self)
         self.housekeeping = Housekeeping(self)
         self.reminders = Reminders(self)
+        self.workload = Workload(self)
         self.router.on_slots_moved = self._slots_moved
         self.router.on_view = self._view_changed
         self.router.on_directory = self.moving.told
@@ -125,6 +127,7 @@ class Shard:
             rooms.committer.run(),
             self.housekeeping.run(),
             self.reminders.run(),
+            self.workload.run(),
             listen_to_changes(self),
         ):
             self.spawn(work)
@@ -236,6 +239,8 @@ class Shard:
             else:
                 self.begin(activation)
             return
+        if not self.received & SAMPLE_MASK:
+            self.workload.slots[activation.slot] += 1
         if activation.busy or activation.mailbox:
             activation.wait(Waiting(message, asker, gateway))
             return

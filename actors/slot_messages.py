@@ -78,6 +78,18 @@ class Unseal(Framed, tag=72):
     slots: list[int]
 
 
+class Load(Framed, tag=78):
+    """Shard to Directory, every few seconds: share of a core, messages sampled per slot, activations, and how
+    many messages wait in mailboxes.
+    """
+
+    shard: int
+    cpu: float
+    slots: dict[int, int]
+    activations: int
+    mailbox: int
+
+
 class Take(Framed, tag=73):
     """Old owner to the new one: the states of a slot (snapshot.py), to be served from once a view says that
     the slot was handed to the receiver under `epoch`. Part 0 begins anew, and counts only with all others.
