@@ -68,6 +68,7 @@ class _Events(Response):
 @router.get(
     "/rt/sse",
     summary="The protocol's way down where WebSocket is blocked",
+    status_code=200,
     response_class=_Events,
     responses=problems(503),
 )
@@ -89,7 +90,7 @@ async def get_rt_sse(here: ServicesHere, request: Request) -> Response:
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+            "content": {"text/plain": {"schema": {"type": "string"}}},
         }
     },
 )
