@@ -8,47 +8,35 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import asyncpg
-
 from actors import messages as wire
-from actors.activation import Activation, LinkAsker, LocalAsker, Stage, Waiting
+from actors.activation import LinkAsker
 from actors.changes import listen_to_changes
 from actors.effects import NOBODY, Answer, Asker, Draft, Fan, Refuse, Send
-from actors.fanout import FanOut
-from actors.hand_off import SLOT_MESSAGES, HandOff
-from actors.host import Host
+from actors.hand_off import SLOT_MESSAGES
 from actors.housekeeping import Housekeeping
 from actors.link import Link, Listener, listen
-from actors.messages import Message, Request
+from actors.messages import Message
 from actors.metrics import histogram
-from actors.placement import addressee, slot_of
-from actors.protocol import EngineError, ErrorCode
+from actors.protocol import EngineError
 from actors.region_host import RegionHost
-from actors.reminders import Reminders
 from actors.room_host import RoomHost
 from actors.router import Router, RouterConfig
 from actors.shard_metrics import counters
 from actors.site import HERE, Site, address_of
+from actors.turns import Turns
 from actors.user_host import UserHost
-from actors.workload import SAMPLE_MASK, Workload
 from storage.positions import open_valkey
-from storage.postgres import UNREACHABLE, open_pool
+from storage.postgres import open_pool
 
 log = logging.getLogger("hereabouts.shard")
 
 TICK_S = 0.1
 """Positions and regions are worked through this often while there is something to do (GEO-4)."""
 
-_RETRY_S = 0.2
-_NEEDS_NO_ACTIVATION = (wire.Refresh, wire.RowsTold, wire.Vacant)
-"""Nothing changes for an actor that is not live."""
-
-_OF_THE_LIVING = frozenset({wire.Subscribe, wire.RowsTold, wire.Remind})
-"""Only of a gateway that is there; but for reminders, which come from none."""
 _ticks = histogram("shard_tick_s")
 
 
@@ -67,42 +55,29 @@ class ShardConfig:
     site: Site = HERE
 
 
-class Shard:
+class Shard(Turns):
     """Hosts activations; single-threaded, on its process's event loop."""
 
     def __init__(self, config: ShardConfig) -> None:
         self.config = config
-        self.pool: asyncpg.Pool
         self.valkey: Any
-        self.router = Router(RouterConfig(config.run_dir, "shard", str(config.shard), "", config.site))
+        name = str(config.shard)
+        super().__init__(config.shard, Router(RouterConfig(config.run_dir, "shard", name, "", config.site)))
         self.router.local = (config.shard, self.deliver_local)
-        self.moving = HandOff(self)
         self.housekeeping = Housekeeping(self)
-        self.reminders = Reminders(self)
-        self.workload = Workload(self)
         self.router.on_slots_moved = self._slots_moved
         self.router.on_view = self._view_changed
         self.router.on_directory = self.moving.told
         self.router.on_directory_found = self.moving.directory_found
-        self.activations: dict[tuple[str, str], Activation] = {}
-        self.fan_out = FanOut(self.router)
-        self.hosts: dict[str, Host] = {}
-        self.number = config.shard
-        self.received = 0
         self._links: set[Link] = set()
         self._stopping = False
         self._peers: dict[Link, wire.Hello] = {}
         self._serving = False
         self._server: Listener
-        self._tasks: set[asyncio.Task[None]] = set()
         self.on_replaced: Callable[[], None] = lambda: None
         """A newer process is this shard: this one has let go of everything and is to end."""
         self._tick_scheduled = False
         self._started_at = time.time()
-
-    def now_ms(self) -> int:
-        """The wall clock in Unix milliseconds."""
-        return time.time_ns() // 1_000_000
 
     async def start(self) -> None:
         """Opens the stores, announces itself to the Directory and serves."""
@@ -143,17 +118,6 @@ class Shard:
         await self.router.stop()
         await self.pool.close()
         await self.valkey.aclose()
-
-    def spawn(self, work: Any) -> None:
-        """Runs work in the background until the shard stops."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("background work ended", exc_info=task.exception())
 
     # -- links ------------------------------------------------------------------------------------
 
@@ -208,120 +172,6 @@ class Shard:
                 self.deliver(wire.RowsTold(0, f"room:{key}", told.settled), NOBODY, gateway)
 
     # -- messages ---------------------------------------------------------------------------------
-
-    def deliver_local(self, message: Request, done: Callable[[Any, EngineError | None], None]) -> None:
-        """A request from this process's own router."""
-        self.deliver(message, LocalAsker(done), "")
-
-    def deliver(self, message: Request, asker: Asker, gateway: str) -> None:
-        """Gives a message to its virtual actor, activating it if need be."""
-        self.received += 1
-        kind, key = addressee(message)
-        if isinstance(message, wire.Refresh) and kind == "fence":
-            self.spawn(self._refresh_fences(asker))
-            return
-        identity = (kind, key)
-        activation = self.activations.get(identity)
-        if activation is None:
-            slot = slot_of(kind, key)
-            if self.router.shard_of(slot) != self.number:
-                self.moving.misplaced(Waiting(message, asker, gateway))
-                return
-            if isinstance(message, _NEEDS_NO_ACTIVATION) or (
-                kind == "room" and isinstance(message, wire.Unsubscribe)
-            ):
-                asker.answer({})
-                return
-            activation = self.activations[identity] = Activation(kind, key, slot)
-            activation.wait(Waiting(message, asker, gateway))
-            if self.moving.holds(kind, slot):
-                activation.stage = Stage.WAITING
-            else:
-                self.begin(activation)
-            return
-        if not self.received & SAMPLE_MASK:
-            self.workload.slots[activation.slot] += 1
-        if activation.busy or activation.mailbox:
-            activation.wait(Waiting(message, asker, gateway))
-            return
-        self._turn(activation, Waiting(message, asker, gateway))
-
-    def _turn(self, activation: Activation, waiting: Waiting) -> None:
-        message = waiting.message
-        if type(message) in _OF_THE_LIVING and waiting.gateway not in self.fan_out.gateways:
-            if isinstance(message, wire.Remind):
-                self.turn(activation, self.reminders.turn(activation, message, waiting.asker), waiting.asker)
-            return  # else it waited longer than its gateway lived: nobody would ever unsubscribe it
-        activation.used_at_ms = self.now_ms()
-        try:
-            work = self.hosts[activation.kind].handle(activation, waiting)
-        except Exception:
-            log.exception("a step of %s:%s failed", activation.kind, activation.key)
-            waiting.asker.refuse(EngineError(ErrorCode.INTERNAL, "the engine failed on this"))
-            return
-        if work is not None:
-            self.turn(activation, work, waiting.asker)
-
-    def turn(self, activation: Activation, work: Awaitable[None], asker: Asker = NOBODY) -> None:
-        """A turn that awaits something: the mailbox holds what comes meanwhile. Turns never overlap."""
-        activation.turns.append((work, asker))
-        if not activation.running:
-            activation.busy = activation.running = True
-            self.spawn(self._take_turns(activation))
-
-    async def _take_turns(self, activation: Activation) -> None:
-        while activation.turns:
-            work, asker = activation.turns.popleft()
-            try:
-                await work
-            except EngineError as error:
-                asker.refuse(error)
-            except Exception:
-                log.exception("a turn of %s:%s failed", activation.kind, activation.key)
-                asker.refuse(EngineError(ErrorCode.INTERNAL, "the engine failed on this", 500))
-        activation.running = False
-        activation.busy = activation.stage is Stage.SEALED
-        self.proceed(activation)
-
-    def begin(self, activation: Activation) -> None:
-        """Loads an activation; its mailbox is worked through then."""
-        activation.stage = Stage.LOADING
-        self.spawn(self._activate(activation))
-
-    def proceed(self, activation: Activation) -> None:
-        """Works through the mailbox."""
-        while activation.mailbox and not activation.busy and activation.stage is Stage.ACTIVE:
-            self._turn(activation, activation.mailbox.popleft())
-
-    async def _activate(self, activation: Activation) -> None:
-        host = self.hosts[activation.kind]
-        while True:
-            try:
-                activation.state = await host.load(activation)
-                break
-            except (asyncpg.PostgresError, *UNREACHABLE) as error:
-                log.warning("can't load a %s yet: %s", activation.kind, type(error).__name__)
-                await asyncio.sleep(_RETRY_S)
-            except Exception:
-                log.exception("%s:%s can't be loaded", activation.kind, activation.key)
-                self.deactivate(activation, EngineError(ErrorCode.INTERNAL, "the engine failed on this", 500))
-                return
-        if activation.stage is Stage.GONE:
-            return
-        if activation.state is None:
-            self.deactivate(activation, EngineError(ErrorCode.DENIED, "no such channel, or not yours"))
-            return
-        activation.stage = Stage.ACTIVE
-        activation.used_at_ms = self.now_ms()
-        host.activated(activation)
-        await self._take_turns(activation)
-
-    def deactivate(self, activation: Activation, error: EngineError | None = None) -> None:
-        """Forgets an activation; whoever waits for it is refused."""
-        activation.stage = Stage.GONE
-        if self.activations.get((activation.kind, activation.key)) is activation:
-            del self.activations[(activation.kind, activation.key)]
-        activation.refuse_all(error or EngineError(ErrorCode.MOVED, "this activation ended", 50))
 
     def run(self, effects: list[Any]) -> list[Any]:
         """Runs the effects that all kinds share; returns the others."""
@@ -383,7 +233,7 @@ class Shard:
         else:
             self.moving.changed(kind, key)
 
-    async def _refresh_fences(self, asker: Asker) -> None:
+    async def refresh_fences(self, asker: Asker) -> None:
         users = self.hosts["user"]
         assert isinstance(users, UserHost)
         await users.crossings.reload()
