@@ -34,7 +34,8 @@ async def test_every_resource_of_the_first_slice_is_there(document):
         "GET /v1/rooms/{room}/messages", "POST /v1/rooms/{room}/messages",
         "GET /v1/fences", "POST /v1/fences", "GET /v1/fences/{fence}", "DELETE /v1/fences/{fence}",
         "POST /v1/positions", "GET /v1/people/near", "GET /v1/cells", "GET /v1/cells/{cell}",
-        "GET /v1/rt", "GET /v1/rt/sse", "DELETE /v1/rt/sse", "POST /v1/rt/emit", "GET /healthz", "GET /readyz",
+        "GET /v1/rt", "GET /v1/rt/sse", "DELETE /v1/rt/sse", "POST /v1/rt/emit",
+        "GET /healthz", "GET /readyz",
     }  # fmt: skip
 
 
