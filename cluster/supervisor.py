@@ -21,7 +21,7 @@ from cluster.node import NodeSupervisor, locked, now, prepared_ports
 from cluster.orders import Handler, Tell
 from cluster.plan import HEAD, RAY_TOKEN_CHARACTERS, deployment, directory_address, head_node
 from cluster.ray_cluster import HEAD_DAEMONS
-from cluster.ray_head import LOOPBACK, head_command
+from cluster.ray_head import LOOPBACK, head_command, write_front_wrapper
 from cluster.settings import Settings
 
 READY_TIMEOUT_S = 120.0
@@ -103,6 +103,7 @@ class Supervisor(NodeSupervisor):
     async def live(self, ready: Callable[[], None]) -> None:
         self.tell(f"data in {self.place.data}; starting Postgres, Valkey and Ray")
         layout.announce(self.place)
+        write_front_wrapper(self.place, self._settings.bind, self._settings.port)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._databases.start())

@@ -12,14 +12,17 @@ from rt_client.engine import HEREABOUTS, Engine
 class Node:
     """`hereabouts join` with a data folder of its own."""
 
-    def __init__(self, engine: Engine, data: Path, name: str, *, shards: int = 1, gateways: int = 1) -> None:
+    def __init__(
+        self, engine: Engine, data: Path, name: str, *, shards: int = 1, gateways: int = 1,
+        head: str = "", options: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
         self.data = data
         self.name = name
         self.log = data.with_name(data.name + "-join.log")
         self.url = ""
         self._command = [
-            str(HEREABOUTS), "join", f"127.0.0.1:{engine.port}", "--data", str(data), "--name", name,
-            "--shards", str(shards), "--gateways", str(gateways),
+            str(HEREABOUTS), "join", head or f"127.0.0.1:{engine.port}", "--data", str(data), "--name", name,
+            "--shards", str(shards), "--gateways", str(gateways), *options,
         ]  # fmt: skip
         self._process: subprocess.Popen[str] | None = None
 
