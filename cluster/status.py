@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from actors.site import Site
@@ -20,7 +21,9 @@ async def collect(place: Layout) -> dict[str, Any]:
     state = engine.read(place.state) if place.data.is_dir() else None
     if state is None or not processes.is_alive(state.supervisor):
         raise OperatorError(f"no engine runs on {place.data}", "start one with `hereabouts up`")
-    directory, rows = await asyncio.gather(_ask_directory(state, place), _processes(state))
+    directory, rows, gateways = await asyncio.gather(
+        _ask_directory(state, place), _processes(state), _ask_gateways(place)
+    )
     return {
         "ready": state.ready_at is not None and "error" not in directory,
         "url": state.url,
@@ -42,10 +45,30 @@ async def collect(place: Layout) -> dict[str, Any]:
         "ports": state.ports,
         "directory": directory,
         "nodes": _nodes(directory),
+        "gateways": gateways,
         "processes": rows,
         "pss_mib": round(sum(row["pss_mib"] for row in rows if row["pss_mib"] is not None), 1),
         "cpu_percent": round(sum(row["cpu_percent"] for row in rows), 1),
     }
+
+
+async def _ask_gateways(place: Layout) -> dict[str, dict[str, Any]]:
+    """The counters of each gateway of this node, by its number; of one that does not answer none."""
+    from actors import messages as wire  # noqa: PLC0415
+    from actors.probe import ask  # noqa: PLC0415
+    from actors.protocol import EngineError  # noqa: PLC0415 (the rest of the status needs none of them)
+
+    async def counters(path: Path) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = await ask(f"unix:{path}", wire.StatusQuery(0))
+        except (OSError, TimeoutError, EngineError):
+            return {}
+        return found
+
+    sockets = sorted(place.run.glob("gateway-*.sock"))
+    found = await asyncio.gather(*(counters(path) for path in sockets))
+    numbers = (path.stem.removeprefix("gateway-") for path in sockets)
+    return {number: each for number, each in zip(numbers, found, strict=True) if each}
 
 
 def _nodes(directory: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -119,6 +142,8 @@ def render(status: dict[str, Any]) -> str:
         lines.append(f"shard {number}: " + ", ".join(f"{name} {value}" for name, value in shard.items()))
     for name, url in sorted(directory.get("gateways", {}).items()):
         lines.append(f"gateway {name}: {url or 'leaving'}")
+    for number, gateway in status["gateways"].items():
+        lines.append(f"gateway {number}: " + ", ".join(f"{name} {value}" for name, value in gateway.items()))
     lines += ["", f"{'pid':>8} {'MiB':>8} {'CPU %':>6}  title"]
     for row in status["processes"]:
         memory = "?" if row["pss_mib"] is None else f"{row['pss_mib']:.1f}"
