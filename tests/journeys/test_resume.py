@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from rt_client.connection import Connection
+from rt_client.connection import Connection, Refused
 from rt_client.load import kill, processes
 from rt_client.town import Person, Town
 
@@ -114,3 +114,53 @@ async def test_a_session_outlives_a_kill_of_its_gateway(town: Town, tell: Callab
         assert after["sid"] == before["sid"]
         assert after["subs"].keys() == {ch, "me"}
         assert [m["d"]["text"] for m in after["subs"][ch]["pubs"]] == ["meanwhile"]
+
+
+async def test_a_session_outlives_its_gateway_and_a_shard_killed_at_once(town: Town) -> None:
+    """What was acknowledged before and said after is there, in order, and nobody was shown twice."""
+    ann, bob = town.persons(2)
+    rooms = [await town.room(ann, bob) for _ in range(6)]
+    socket = await town.socket()
+    greeting = await socket.connect(ann.token, subs={ch: {} for ch in rooms})
+    talking = await town.connected(bob)
+    for ch in rooms:
+        await talking.pub(ch, {"n": 1})
+    for ch in rooms:
+        n = greeting["subs"][ch]["n"]
+        await socket.until(lambda f, n=n: f.get("p") == n and "m" in f)
+    victims = [(await asyncio.to_thread(processes, town, kind))[0] for kind in ("gateway", "shard")]
+    victims += (await asyncio.to_thread(processes, town, "gateway"))[1:]
+    for pid in victims:
+        kill(pid)
+    await socket.wait_closed(30)
+    for ch in rooms:
+        path, body = f"/v1/rooms/{ch[5:]}/messages", {"d": {"n": 2}, "cid": "second"}
+        async with asyncio.timeout(60):
+            while (await town.http("POST", path, body, bob)).status not in (200, 201):
+                await asyncio.sleep(0.2)
+    positions = {ch: {"epoch": sub["epoch"], "offset": 1} for ch, sub in greeting["subs"].items()}
+    back, resumed = await again(town, ann, greeting, subs=positions)
+    assert resumed["resumed"] is True
+    for ch in rooms:
+        assert resumed["subs"][ch]["recovered"] is True
+        assert [(m["o"], m["d"]["n"]) for m in resumed["subs"][ch]["pubs"]] == [(2, 2)]
+        assert greeting["sid"] in await metas(back, ch)
+
+
+async def test_a_user_has_no_more_connections_than_the_setting_says(town: Town) -> None:
+    ann = town.person()
+    held = [await town.connected(ann) for _ in range(64)]
+    over = await town.socket()
+    with pytest.raises(Refused) as refused:
+        await over.connect(ann.token)
+    assert refused.value.code == 106
+    assert (await over.wait_closed()).code == 3504
+    await held[0].close(1000)
+    async with asyncio.timeout(10):
+        while True:
+            another = await town.socket()
+            try:
+                await another.connect(ann.token)
+                break
+            except Refused:
+                await asyncio.sleep(0.05)
