@@ -41,7 +41,8 @@ class Player:
                 self.do("subscribe", channel, 0)
             self.do("start", {}, 0)
             self.do("opened", "token-1", 0)
-            self.do("received", [{"id": 1, "connect": {**WELCOME, "subs": begin.get("subs", {})}}], 0)
+            given = {"subs": begin.get("subs", {}), "limits": begin.get("limits", {})}
+            self.do("received", [{"id": 1, "connect": {**WELCOME, **given}}], 0)
             self.core.drain()
 
     def do(self, what: str, given: Any, at: int) -> None:

@@ -38,6 +38,8 @@ export class Channel {
   retryAtMs: number | null = null;
   /** The engine says that we are subscribed already: leave first. */
   isDoubled = false;
+  /** When it was last subscribed again for want of publications. */
+  rejoinedAtMs: number | null = null;
   /** The offset that `tops` promised, and until when it may come by itself. */
   behind: { readonly top: number; readonly untilMs: number } | null = null;
   private readonly isPresence: boolean;

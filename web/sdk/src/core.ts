@@ -174,7 +174,7 @@ export class Core {
     this.wire.tell({ type: "online", user: text(result.user), session, resumed: Boolean(result.resumed) });
     this.following.welcomed(result.subs ?? {}, nowMs);
     if (this.fix !== null) this.wire.tell({ type: "send", frame: this.fix });
-    this.publishing.pump(nowMs);
+    this.publishing.welcomed(result.limits?.pub_per_s ?? null, nowMs);
   }
 
   private unwelcome(refusal: Refusal, nowMs: number): void {

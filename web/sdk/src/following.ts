@@ -96,7 +96,7 @@ export class Following {
       this.wire.tell(...channel.push(frame));
     } catch (error) {
       if (!(error instanceof InsufficientError)) throw error;
-      this.rejoin(channel, nowMs);
+      this.recover(channel, nowMs);
     }
     if (frame.unsub !== undefined) this.forget(channel);
   }
@@ -115,9 +115,20 @@ export class Following {
         if (channel.isDoubled) this.rejoin(channel, nowMs);
         else this.join(channel, nowMs);
       } else if (channel.isBehind(nowMs)) {
-        this.rejoin(channel, nowMs);
+        this.recover(channel, nowMs);
       }
     }
+  }
+
+  /** Publications are missing: subscribes again, though not twice in a moment. */
+  private recover(channel: Channel, nowMs: number): void {
+    const lastMs = channel.rejoinedAtMs;
+    channel.rejoinedAtMs = nowMs;
+    if (lastMs === null || nowMs - lastMs >= this.options.retryMs) return this.rejoin(channel, nowMs);
+    if (channel.n !== null) this.numbers.delete(channel.n);
+    channel.out();
+    channel.isDoubled = true;
+    channel.retryAtMs = nowMs + this.options.retryMs;
   }
 
   /** Subscribes again from where we are: pushes of the old subscription are nobody's. */

@@ -1,5 +1,7 @@
 // Publications that are not acknowledged yet, in the order in which the app made them (RT-9).
 
+import { Pace } from "./pace.js";
+
 /** What every engine lets wait at once. */
 const IN_FLIGHT_LIMIT = 256;
 
@@ -16,6 +18,9 @@ export interface Entry {
 export class Outbox {
   /** Channel → when to go on after a temporary refusal. */
   readonly heldUntilMs = new Map<string, number>();
+  readonly pace = new Pace();
+  /** When what is ready but too fast may go on. */
+  pacedUntilMs: number | null = null;
   private readonly limit: number;
   private readonly window: number;
   /** Channel → cid → entry. */
@@ -72,6 +77,7 @@ export class Outbox {
   lost(): void {
     for (const own of this.channels.values()) for (const entry of own.values()) entry.isOnTheWay = false;
     this.inFlight = 0;
+    this.pacedUntilMs = null;
     this.heldUntilMs.clear();
   }
 
@@ -87,6 +93,7 @@ export class Outbox {
   /** What may be sent now, each marked as on the way: a channel's oldest, up to its window. */
   ready(nowMs: number): Entry[] {
     const found: Entry[] = [];
+    this.pacedUntilMs = null;
     for (const [name, own] of this.channels) {
       const untilMs = this.heldUntilMs.get(name);
       if (untilMs !== undefined) {
@@ -97,6 +104,10 @@ export class Outbox {
       for (const entry of own.values()) {
         if (++oldest > this.window || this.inFlight >= IN_FLIGHT_LIMIT) break;
         if (entry.isOnTheWay) continue;
+        if (!this.pace.take(nowMs)) {
+          this.pacedUntilMs = this.pace.nextMs;
+          return found;
+        }
         entry.isOnTheWay = true;
         this.inFlight += 1;
         found.push(entry);

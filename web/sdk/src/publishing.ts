@@ -22,9 +22,10 @@ export class Publishing {
     return this.box.size;
   }
 
-  /** When a channel goes on after a temporary refusal. */
+  /** When something goes on that was refused for now, or is too fast. */
   get deadlineMs(): number | null {
-    return this.box.heldUntilMs.size > 0 ? Math.min(...this.box.heldUntilMs.values()) : null;
+    const times = [...this.box.heldUntilMs.values(), this.box.pacedUntilMs].filter((time) => time !== null);
+    return times.length > 0 ? Math.min(...times) : null;
   }
 
   /** Without a connection it waits. With ack `none` it leaves now or never, untold. */
@@ -42,6 +43,12 @@ export class Publishing {
       this.box.add({ channel, data, cid, ack, isOnTheWay: false });
       this.pump(nowMs);
     }
+  }
+
+  /** A connection that takes so many a second: what waits leaves. */
+  welcomed(perS: number | null, nowMs: number): void {
+    this.box.pace.begin(perS, nowMs);
+    this.pump(nowMs);
   }
 
   /** Sends what may leave. */

@@ -33,7 +33,7 @@ class Player {
     for (const channel of vector.begin.subscribe ?? []) this.do("subscribe", channel, 0);
     this.do("start", {}, 0);
     this.do("opened", "token-1", 0);
-    this.do("received", [{ id: 1, connect: { ...WELCOME, subs: vector.begin.subs ?? {} } }], 0);
+    this.do("received", [{ id: 1, connect: { ...WELCOME, subs: vector.begin.subs ?? {}, limits: vector.begin.limits ?? {} } }], 0);
     this.core.drain();
   }
 

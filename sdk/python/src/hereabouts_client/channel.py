@@ -47,6 +47,8 @@ class Channel:
         self.retry_at_ms: int | None = None
         self.is_doubled = False
         """The engine says that we are subscribed already: leave first."""
+        self.rejoined_at_ms: int | None = None
+        """When it was last subscribed again for want of publications."""
         self.behind: tuple[int, int] | None = None
         """The offset that `tops` promised, and until when it may come by itself."""
 

@@ -173,7 +173,7 @@ class Core:
         self.following.welcomed(result.get("subs") or {}, now_ms)
         if self._fix is not None:
             self._wire.tell(Send(self._fix))
-        self.publishing.pump(now_ms)
+        self.publishing.welcomed((result.get("limits") or {}).get("pub_per_s"), now_ms)
 
     def _unwelcome(self, refusal: Refusal, now_ms: int) -> None:
         if refusal.code in EXPIRED_CODES:

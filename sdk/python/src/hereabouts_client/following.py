@@ -86,7 +86,7 @@ class Following:
         try:
             self._wire.tell(*channel.push(frame))
         except InsufficientError:
-            self._rejoin(channel, now_ms)
+            self._recover(channel, now_ms)
         if "unsub" in frame:
             self._forget(channel)
 
@@ -106,7 +106,18 @@ class Following:
                 else:
                     self._join(channel, now_ms)
             elif channel.is_behind(now_ms):
-                self._rejoin(channel, now_ms)
+                self._recover(channel, now_ms)
+
+    def _recover(self, channel: Channel, now_ms: int) -> None:
+        """Publications are missing: subscribes again, though not twice in a moment."""
+        last_ms, channel.rejoined_at_ms = channel.rejoined_at_ms, now_ms
+        if last_ms is None or now_ms - last_ms >= self._options.retry_ms:
+            self._rejoin(channel, now_ms)
+            return
+        self._numbers.pop(-1 if channel.n is None else channel.n, None)
+        channel.out()
+        channel.is_doubled = True
+        channel.retry_at_ms = now_ms + self._options.retry_ms
 
     def _rejoin(self, channel: Channel, now_ms: int) -> None:
         """Subscribes again from where we are: pushes of the old subscription are nobody's."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from hereabouts_client.pace import Pace
+
 IN_FLIGHT_LIMIT = 256
 """What every engine lets wait at once."""
 
@@ -31,6 +33,9 @@ class Outbox:
         self._flying = 0
         self.held_until_ms: dict[str, int] = {}
         """Channel → when to go on after a temporary refusal."""
+        self.pace = Pace()
+        self.paced_until_ms: int | None = None
+        """When what is ready but too fast may go on."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -73,6 +78,7 @@ class Outbox:
         for entry in self._entries.values():
             entry.on_the_way = False
         self._flying = 0
+        self.paced_until_ms = None
         self.held_until_ms.clear()
 
     def clear(self) -> list[Entry]:
@@ -85,6 +91,7 @@ class Outbox:
 
     def ready(self, now_ms: int) -> Iterator[Entry]:
         """What may be sent now, each marked as on the way: a channel's oldest, up to its window."""
+        self.paced_until_ms = None
         for name, own in self._channels.items():
             until_ms = self.held_until_ms.get(name)
             if until_ms is not None:
@@ -93,6 +100,9 @@ class Outbox:
                 del self.held_until_ms[name]
             for entry in islice(own.values(), self._window):
                 if not entry.on_the_way and self._flying < IN_FLIGHT_LIMIT:
+                    if not self.pace.take(now_ms):
+                        self.paced_until_ms = self.pace.next_ms
+                        return
                     entry.on_the_way = True
                     self._flying += 1
                     yield entry

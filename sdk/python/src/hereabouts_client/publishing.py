@@ -22,8 +22,9 @@ class Publishing:
 
     @property
     def deadline_ms(self) -> int | None:
-        """When a channel goes on after a temporary refusal."""
-        return min(self._box.held_until_ms.values(), default=None)
+        """When something goes on that was refused for now, or is too fast."""
+        times = [*self._box.held_until_ms.values(), self._box.paced_until_ms]
+        return min((time for time in times if time is not None), default=None)
 
     def publish(self, name: str, data: Any, cid: str, ack: str | None, now_ms: int) -> None:
         """Without a connection it waits. With ack `none` it leaves now or never, untold."""
@@ -44,6 +45,11 @@ class Publishing:
         else:
             self._box.add(Entry(name, data, cid, ack))
             self.pump(now_ms)
+
+    def welcomed(self, per_s: float | None, now_ms: int) -> None:
+        """A connection that takes so many a second: what waits leaves."""
+        self._box.pace.begin(per_s, now_ms)
+        self.pump(now_ms)
 
     def pump(self, now_ms: int) -> None:
         """Sends what may leave."""
