@@ -68,7 +68,7 @@ test-full: setup browser ## Run the tests, the slow ones too
 	@$(BIN)/python -m pytest $(TESTS)
 
 chaos: setup ## Run what kills things for minutes, and ten thousand simulated worlds
-	@$(BIN)/python -m pytest tests/chaos tests/simulation
+	@HEREABOUTS_TEST_CHAOS_S=$${HEREABOUTS_TEST_CHAOS_S:-300} $(BIN)/python -m pytest tests/chaos tests/simulation
 
 lint: setup ## Format, lint, types, layers: check only
 	@$(BIN)/ruff format --check .

@@ -147,10 +147,14 @@ class Town:
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder) / "log.jsonl"
             write([line for ch, who in rooms.items() for line in await self.history(ch, who)], log)
-            paths = [Path(folder) / f"history-{number}.jsonl" for number in range(len(self.members))]
-            for member, path in zip(self.members, paths, strict=True):
-                write(member.log, path)
-            return check(map(read, paths), [read(log)], **options)
+            return check(map(read, self.histories(Path(folder))), [read(log)], **options)
+
+    def histories(self, folder: Path) -> list[Path]:
+        """Writes what each member learned into a file of its own."""
+        paths = [folder / f"history-{number}.jsonl" for number in range(len(self.members))]
+        for member, path in zip(self.members, paths, strict=True):
+            write(member.log, path)
+        return paths
 
 
 def request(url: str, method: str, path: str, body: Any = None, token: str = "") -> Answer:
