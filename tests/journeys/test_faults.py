@@ -8,12 +8,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from rt_client.connection import Connection
 from rt_client.faults import Faults
 from rt_client.load import until
 from rt_client.member import Member
-from rt_client.town import Person, Town
+from rt_client.town import Person, Town, pids
 from rt_client.views import PresenceView
 
 BODY = {"text": "x" * 7_900}
@@ -219,3 +220,51 @@ async def test_many_that_connect_at_once_all_get_in(town: Town, tell: Tell) -> N
     for connection in here[:50]:
         await connection.until(lambda frame: frame.get("m", {}).get("o") == 1, timeout_s=10)
     await asyncio.gather(*(connection.close() for connection in here))
+
+
+async def test_a_flood_of_full_messages_hurts_nobody_else(town: Town, tell: Tell) -> None:
+    """Five send 64 KiB messages of publications as fast as they are taken: others are served, what gateways
+    and shards hold stays bounded, and whatever is refused is told to be temporary."""
+    ann, *floods = town.persons(6)
+    rooms = [await town.room(who) for who in floods]
+    own = await town.room(ann)
+    calm = await town.connected(ann, subs={own: {}})
+    titles = ("hereabouts-gateway", "hereabouts-shard")
+    servers = {pid for title in titles for pid in pids(town.data, title)}
+    before = most = _rss_bytes(servers)
+    refused: list[dict[str, object]] = []
+    stop = asyncio.Event()
+
+    async def flood(who: Person, room: str) -> int:
+        connection = await town.connected(who)
+        connection.on_frame = lambda frame: refused.append(frame["err"]) if "err" in frame else None
+        sent = 0
+        while not stop.is_set() and not connection.closed.done() and sent < 4_000:
+            frames = [connection.start("pub", {"ch": room, "d": BODY})[0] for _ in range(8)]
+            await connection.send(*frames)
+            sent += len(frames)
+            await asyncio.sleep(0)
+        return sent
+
+    flooding = [asyncio.create_task(flood(who, room)) for who, room in zip(floods, rooms, strict=True)]
+    slowest_s = 0.0
+    for number in range(25):
+        begun_s = time.monotonic()
+        answer = await calm.command("pub", {"ch": own, "d": {"text": "calm"}}, timeout_s=20)
+        assert answer["o"] == number + 1
+        slowest_s = max(slowest_s, time.monotonic() - begun_s)
+        most = max(most, _rss_bytes(servers))
+        await asyncio.sleep(0.05)
+    stop.set()
+    sent = sum(await asyncio.gather(*flooding))
+    tell(
+        f"a flood: {sent} publications of 8 KiB sent, {len(refused)} refused; somebody else waited at most "
+        f"{slowest_s:.2f} s; gateways and shards grew by {(most - before) / 2**20:.0f} MiB"
+    )
+    assert all(err["temp"] for err in refused)
+    assert most - before < 400 * 2**20
+
+
+def _rss_bytes(pids: set[int]) -> int:
+    """What processes hold in memory."""
+    return sum(psutil.Process(pid).memory_info().rss for pid in pids)
