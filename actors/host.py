@@ -1,7 +1,7 @@
 """What a shard asks of the code that hosts one kind of virtual actor, and what it offers to it."""
 
 from collections.abc import Awaitable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from actors.activation import Activation, Waiting
 from actors.effects import NOBODY, Asker
@@ -9,6 +9,9 @@ from actors.fanout import FanOut
 from actors.messages import Request
 from actors.reminders import Reminders
 from actors.router import Router
+
+if TYPE_CHECKING:
+    from actors.splits import Splits
 
 
 class Host(Protocol):
@@ -34,6 +37,9 @@ class Host(Protocol):
 
     def is_idle(self, activation: Activation) -> bool:
         """Whether nobody would miss the activation."""
+
+    def regions_split(self, activation: Activation, regions: frozenset[str]) -> None:
+        """The children of these regions stand in for them from now on."""
 
     def size_bytes(self, activation: Activation) -> int:
         """What its state holds, about; cheap to ask."""
@@ -74,6 +80,10 @@ class Hosting(Protocol):
     @property
     def activations(self) -> dict[tuple[str, str], Activation]:
         """All that is live here, by (kind, key)."""
+
+    @property
+    def splits(self) -> "Splits":
+        """The regions whose children stand in for them."""
 
     @property
     def reminders(self) -> Reminders:

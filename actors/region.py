@@ -19,6 +19,10 @@ from geo.privacy import RES_ANONYMITY_COARSEST, coarse, coarsen_to_k
 CANDIDATES_LIMIT = 500
 """Rows for one viewer, before the viewer's own filters."""
 
+RATE_OVER_MS = 5_000
+CHANGE_OVER_MS = 10_000
+"""After a split everybody has told the children by then."""
+
 PLACE_TTL_MS = 15 * 60_000
 """A place without a newer fix is not shown any longer."""
 
@@ -42,6 +46,11 @@ class RegionState:
     places: dict[str, wire.RegionEnter] = field(default_factory=dict)
     watches: dict[str, Watch] = field(default_factory=dict)
     changed: bool = False
+    entered: int = 0
+    """Announcements since `counted_at_ms`."""
+    counted_at_ms: int = 0
+    split_at_ms: int = 0
+    """Its children stand in for it since then: it forgets nobody until all have changed over, then all."""
     _cells: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -68,6 +77,7 @@ class RegionState:
 def step(state: RegionState, message: wire.Request, asker: Asker) -> list[Effect]:
     """One message to the region. What it changes is told at the next `tick`."""
     if isinstance(message, wire.RegionEnter):
+        state.entered += 1
         known = state.places.get(message.user)
         state.places[message.user] = message
         if known is None or (known.cell, known.audience, known.precision) != (
@@ -76,7 +86,7 @@ def step(state: RegionState, message: wire.Request, asker: Asker) -> list[Effect
             message.precision,
         ):
             state.changed = True
-    elif isinstance(message, wire.RegionLeave):
+    elif isinstance(message, wire.RegionLeave) and not state.split_at_ms:
         state.changed |= state.places.pop(message.user, None) is not None
     elif isinstance(message, wire.RegionWatch):
         if message.radius_m <= 0:
@@ -93,8 +103,23 @@ def step(state: RegionState, message: wire.Request, asker: Asker) -> list[Effect
     return [Answer(asker, {})]
 
 
+def is_too_much(state: RegionState, now_ms: int, users: int, updates_per_s: float) -> bool:
+    """Whether the region has more than so many users, or had more updates over the last 5 s (ACT-10)."""
+    passed_ms = now_ms - state.counted_at_ms
+    if passed_ms < RATE_OVER_MS:
+        return len(state.places) > users
+    rate = state.entered * 1000 / passed_ms if state.counted_at_ms else 0.0
+    state.entered, state.counted_at_ms = 0, now_ms
+    return rate > updates_per_s or len(state.places) > users
+
+
 def tick(state: RegionState, now_ms: int) -> list[wire.RegionCandidates]:
     """Who must be told what, since the last tick."""
+    if state.split_at_ms and now_ms - state.split_at_ms > CHANGE_OVER_MS:
+        state.places.clear()
+        state.watches.clear()
+        state.changed = False
+        return []
     stale = [user for user, place in state.places.items() if now_ms - place.t_ms > PLACE_TTL_MS]
     for user in stale:
         del state.places[user]

@@ -7,6 +7,7 @@ from actors import region
 from actors.activation import Activation, Stage, Waiting
 from actors.host import Hosting
 from actors.region import RegionState
+from geo.cells import RES_REGION, Cell, resolution_of
 
 
 class RegionHost:
@@ -17,7 +18,10 @@ class RegionHost:
         self._regions: dict[str, Activation] = {}
 
     async def load(self, activation: Activation) -> RegionState:
-        return RegionState(activation.key, self._shard.config.privacy_k)
+        state = RegionState(activation.key, self._shard.config.privacy_k)
+        if activation.key in self._shard.splits.regions:
+            state.split_at_ms = self._shard.now_ms()
+        return state
 
     def activated(self, activation: Activation) -> None:
         self._regions[activation.key] = activation
@@ -43,11 +47,23 @@ class RegionHost:
                 self.expire(activation, now_ms)
 
     def expire(self, activation: Activation, now_ms: int) -> None:
-        for told in region.tick(activation.state, now_ms):
+        state: RegionState = activation.state
+        for told in region.tick(state, now_ms):
             self._shard.router.cast("user", told.user, told)
+        config = self._shard.config
+        if (
+            not state.split_at_ms
+            and region.is_too_much(state, now_ms, config.region_split_users, config.region_split_updates)
+            and resolution_of(Cell(activation.key)) == RES_REGION
+        ):
+            self._shard.spawn(self._shard.splits.split(activation.key, activation.slot))
 
     def is_idle(self, activation: Activation) -> bool:
         return bool(activation.state.is_idle)
+
+    def regions_split(self, activation: Activation, regions: frozenset[str]) -> None:
+        if activation.key in regions and not activation.state.split_at_ms:
+            activation.state.split_at_ms = self._shard.now_ms()
 
     def size_bytes(self, activation: Activation) -> int:
         state: RegionState = activation.state
@@ -62,5 +78,6 @@ class RegionHost:
 
     def arrived(self, activation: Activation) -> None:
         self._regions[activation.key] = activation
+        self.regions_split(activation, self._shard.splits.regions)
         if activation.state.changed:
             self._shard.tick_soon()

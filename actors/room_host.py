@@ -153,6 +153,9 @@ class RoomHost:
     def is_idle(self, activation: Activation) -> bool:
         return bool(activation.state.is_idle)
 
+    def regions_split(self, activation: Activation, regions: frozenset[str]) -> None:
+        pass
+
     def size_bytes(self, activation: Activation) -> int:
         state: RoomState = activation.state
         window = state.stream.window

@@ -27,6 +27,7 @@ from actors.room_host import RoomHost
 from actors.router import Router, RouterConfig
 from actors.shard_metrics import counters
 from actors.site import HERE, Site, address_of
+from actors.splits import Splits
 from actors.turns import Turns
 from actors.user_host import UserHost
 from storage.positions import open_valkey
@@ -52,6 +53,9 @@ class ShardConfig:
     memory_budget_mib: int = 512
     """For activations. Above 80 % of it the coldest go that nobody would miss."""
     privacy_k: int = 1
+    region_split_users: int = 2_000
+    region_split_updates: float = 2_000.0
+    """Beyond so many users, or updates per second, a region is split into its children."""
     site: Site = HERE
 
 
@@ -65,6 +69,7 @@ class Shard(Turns):
         super().__init__(config.shard, Router(RouterConfig(config.run_dir, "shard", name, "", config.site)))
         self.router.local = (config.shard, self.deliver_local)
         self.housekeeping = Housekeeping(self)
+        self.splits = Splits(self)
         self.router.on_slots_moved = self._slots_moved
         self.router.on_view = self._view_changed
         self.router.on_directory = self.moving.told
@@ -87,6 +92,7 @@ class Shard(Turns):
         rooms = RoomHost(self)
         users = UserHost(self)
         self.hosts = {"room": rooms, "user": users, "region": RegionHost(self)}
+        await self.splits.reload()
         await users.crossings.reload()
         site = self.config.site
         address = address_of(self.config.run_dir, f"shard-{self.config.shard}", site)
@@ -228,6 +234,8 @@ class Shard(Turns):
         """Postgres tells of a business change; it is read anew by whom it touches."""
         if kind.startswith("fence"):
             self.deliver(wire.Refresh(0, "fence", key), NOBODY, "")
+        elif kind == "split":
+            self.spawn(self.splits.reload())
         elif (kind, key) in self.activations:
             self.deliver(wire.Refresh(0, kind, key), NOBODY, "")
         else:

@@ -70,6 +70,7 @@ class UserState:
     held: Fix | None = None
     shown: Shown | None = None
     region: str = ""
+    split: frozenset[str] = frozenset()
     announced: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     """Regions that know of this person, and as what: cell, audience, precision."""
     announced_at_ms: int = 0
@@ -192,8 +193,8 @@ def placed(state: UserState, now_ms: int) -> list[UserEffect]:
         return _watch(state) if not state.watching[0] else []
     place = coarse(state.shown.cell)
     state.announced_at_ms = now_ms
-    state.region = region_of(place.lat, place.lon)
-    regions = regions_within(place.lat, place.lon, RADIUS_MAX_M) if visible else set()
+    state.region = region_of(place.lat, place.lon, state.split)
+    regions = regions_within(place.lat, place.lon, RADIUS_MAX_M, state.split) if visible else set()
     effects: list[UserEffect] = [
         ToRegion(wire.RegionLeave(0, region, state.user)) for region in state.announced.keys() - regions
     ]

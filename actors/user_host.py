@@ -70,8 +70,18 @@ class UserHost:
         return state
 
     def activated(self, activation: Activation) -> None:
+        activation.state.split = self._shard.splits.regions
         self._run(activation, user.placed(activation.state, self._shard.now_ms()))
         self.crossings.close_removed(activation)
+
+    def regions_split(self, activation: Activation, regions: frozenset[str]) -> None:
+        """Tells the children what the parents knew. Nobody is taken off a view until others have, too."""
+        state, now_ms = activation.state, self._shard.now_ms()
+        state.split = self._shard.splits.regions
+        for near in state.views.values():
+            near.settles_at_ms = now_ms + user.SETTLE_MS
+        known = state.announced.keys() | {state.watching[0]}
+        self._run(activation, user.announce_again(state, set(known & regions), now_ms))
 
     async def restore(self, slots: set[int]) -> None:
         """After a takeover: activates those whose place is fresh, so that regions know them again (ACT-9)."""
@@ -110,6 +120,7 @@ class UserHost:
     def arrived(self, activation: Activation) -> None:
         """What this person's regions know is told again: their slots may have moved meanwhile, too."""
         state: UserState = activation.state
+        state.split = self._shard.splits.regions
         self._unsave(activation)
         known = state.announced.keys() | {state.watching[0]} - {""}
         self._run(activation, user.announce_again(state, set(known), self._shard.now_ms()))

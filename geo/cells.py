@@ -8,6 +8,7 @@ cells, and a coarser view of a person tells nothing that the finer one did not.
 
 import functools
 import math
+from collections.abc import Collection
 from typing import NewType
 
 import h3
@@ -19,6 +20,7 @@ Cell = NewType("Cell", str)
 
 RES_FINE = 9
 RES_REGION = 5
+RES_SPLIT = 6
 REGIONS_RADIUS_MAX_M = 20_000.0
 
 # Regions are sought by the res 7 cells around a point. Worldwide, pentagons included, no position is farther
@@ -44,9 +46,14 @@ def parent_of(cell: Cell, res: int) -> Cell:
     return Cell(h3.cell_to_parent(cell, res))
 
 
-def region_of(lat: float, lon: float) -> Cell:
-    """Return the region (res 5) that a position belongs to (GEO-6)."""
-    return cell_of(lat, lon, RES_REGION)
+def region_of(lat: float, lon: float, split: Collection[str] = ()) -> Cell:
+    """Return the region (res 5) that a position belongs to (GEO-6); its res 6 child where that is `split`."""
+    return _region_of(Cell(h3.latlng_to_cell(lat, lon, RES_FINE)), split)
+
+
+def _region_of(cell: Cell, split: Collection[str]) -> Cell:
+    region = parent_of(cell, RES_REGION)
+    return parent_of(cell, RES_SPLIT) if region in split else region
 
 
 def resolution_of(cell: Cell) -> int:
@@ -74,8 +81,9 @@ def edge_m(res: int) -> float:
     return float(h3.average_hexagon_edge_length(res, unit="m"))
 
 
-def regions_within(lat: float, lon: float, radius_m: float) -> set[Cell]:
-    """Return every region with a position within `radius_m` (at most 20 km) of this one (GEO-7).
+def regions_within(lat: float, lon: float, radius_m: float, split: Collection[str] = ()) -> set[Cell]:
+    """Return every region with a position within `radius_m` (at most 20 km) of this one (GEO-7); of those
+    that are `split`, their children.
 
     None is missed; one whose nearest position is up to 1.7 km farther may be among them.
     """
@@ -84,9 +92,9 @@ def regions_within(lat: float, lon: float, radius_m: float) -> set[Cell]:
     reach_m = radius_m + _SEARCH_CELL_REACH_M
     middle = cell_of(lat, lon, _SEARCH_RES)
     rings = math.ceil((reach_m + _SEARCH_CELL_REACH_M) / _SEARCH_RING_STEP_M)
-    regions = {region_of(lat, lon)}
+    regions = {region_of(lat, lon, split)}
     for near in h3.grid_disk(middle, rings):
-        region = Cell(h3.cell_to_parent(near, RES_REGION))
+        region = _region_of(Cell(near), split)
         if region not in regions and distance_m(lat, lon, *h3.cell_to_latlng(near)) <= reach_m:
             regions.add(region)
     return regions

@@ -53,11 +53,15 @@ def test_a_cells_centre_lies_in_it_by_either_way(at, res):
 )
 def test_no_region_within_the_radius_is_missed(at, radius_m, elsewhere):
     regions = regions_within(at.lat, at.lon, radius_m)
+    split = {region for region in regions if int(region, 16) % 2}
+    with_children = regions_within(at.lat, at.lon, radius_m, split)
     # The rim finds what the inside would.
     for azimuth, share in [*elsewhere, *((degrees, 1.0) for degrees in range(0, 360, 15))]:
         lon, lat, _ = GEODESIC.fwd(at.lon, at.lat, azimuth, radius_m * share)
         near = normalise(lat, lon)
         assert region_of(near.lat, near.lon) in regions
+        assert region_of(near.lat, near.lon, split) in with_children
+    assert not split & with_children
 
 
 @settings(max_examples=100)
