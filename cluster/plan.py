@@ -55,6 +55,7 @@ def deployment(
                 "redis_url": redis_url,
                 "idle_deactivate_s": settings.idle_deactivate_s,
                 "memory_budget_mib": settings.memory_budget_mib,
+                "region_split_users": settings.region_split_users,
                 "privacy_k": settings.privacy_k,
             },
             "gateway": {

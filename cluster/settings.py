@@ -160,6 +160,9 @@ class Settings:
         "MiB for the virtual actors of one shard; above 80 % the coldest go that nobody would miss.",
         _whole(16, 65_536),
     )
+    region_split_users: int = _setting(
+        2_000, "A region with more people than this is split into its children.", _whole(10, 1_000_000)
+    )
     privacy_k: int = _setting(
         0,
         "How many people a place holds before its count is shown; 0 means 1 in development, 5 in production.",
