@@ -24,6 +24,7 @@ from actors.messages import Message
 from actors.metrics import count
 from actors.mover import Mover
 from actors.protocol import ErrorCode
+from actors.pulses import HUNG_AFTER_S, PULSE_S, Pulses
 from actors.site import HERE, Site, address_of
 from storage.postgres import UNREACHABLE
 from storage.slots import (
@@ -62,6 +63,8 @@ class DirectoryConfig:
     """So long after its link closed a shard's slots wait for it."""
     start_grace_s: float = 1.5
     """So long after the first shard came to a new Directory the slots of the others wait for them."""
+    hung_after_s: float = HUNG_AFTER_S
+    """A shard that is silent for so long has lost its slots, though its link is open."""
 
 
 class Directory:
@@ -87,6 +90,7 @@ class Directory:
         self._changes: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self._loop = asyncio.get_running_loop()
+        self._pulses: Pulses[Link] = Pulses(config.hung_after_s)
         self.mover = Mover(self)
 
     @property
@@ -106,7 +110,7 @@ class Directory:
         self.term, self.ownership = await self.store.take_office(self.address, self._config.shards)
         self._tasks = [
             self._loop.create_task(work)
-            for work in (self._apply_changes(), self._check_term(), self.mover.run())
+            for work in (self._apply_changes(), self._check_term(), self._watch_pulses(), self.mover.run())
         ]
 
     def view(self) -> wire.View:
@@ -136,11 +140,14 @@ class Directory:
                 self._soon(partial(self._retire, link, message))
             elif isinstance(message, wire.Reply | wire.Failure):
                 self.mover.answered(message)
+            elif isinstance(message, wire.Pulse):
+                self._pulses.heard(link, self._loop.time())
             elif isinstance(message, wire.Load):
                 self.mover.reported(message)
 
     def link_closed(self, link: Link) -> None:
         self._links.discard(link)
+        self._pulses.forget(link)
         self._soon(partial(self._left, link))
 
     # -- changes, one at a time -------------------------------------------------------------------
@@ -292,6 +299,15 @@ class Directory:
         view = self.view()
         for link in self._peers:
             link.send(view)
+
+    async def _watch_pulses(self) -> None:
+        while True:
+            await asyncio.sleep(PULSE_S)
+            for link in self._pulses.silent(self._loop.time()):
+                log.warning("a shard is silent: its slots go to others")
+                count("hung_shards")
+                self._pulses.forget(link)
+                link.abort()
 
     # -- terms ------------------------------------------------------------------------------------
 

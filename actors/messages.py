@@ -18,6 +18,7 @@ from actors.slot_messages import (
     Hello,
     HoldsQuery,
     Load,
+    Pulse,
     Retire,
     Seal,
     StatusQuery,
@@ -28,8 +29,8 @@ from actors.slot_messages import (
 )
 
 __all__ = [
-    "Barrier", "Framed", "Hello", "HoldsQuery", "Load", "Retire", "Seal", "StatusQuery", "Take", "Unseal",
-    "View", "ViewQuery",
+    "Barrier", "Framed", "Hello", "HoldsQuery", "Load", "Pulse", "Retire", "Seal", "StatusQuery", "Take",
+    "Unseal", "View", "ViewQuery",
 ]  # fmt: skip
 """What this takes from slot_messages.py; everybody has all messages from here."""
 
@@ -378,4 +379,4 @@ Request = (
     | StatusQuery | Drain | Remind | Retire | Seal | Take | Barrier | HoldsQuery
 )  # fmt: skip
 Pushed = Push | PushEphemeral | PushMap | PushPresence | PushCounts | Unsubscribed
-Message = Request | Reply | Failure | Pushed | Hello | View | Told | Unseal | Bounced | Load
+Message = Request | Reply | Failure | Pushed | Hello | View | Told | Unseal | Bounced | Load | Pulse

@@ -58,6 +58,7 @@ METRICS: dict[str, Metric] = {
     "refusals": Metric("counter", "Requests that a shard refused, by error code.", ("code",)),
     # all
     "handoffs": Metric("counter", "Slots handed from one shard to another, by why.", ("reason",)),
+    "hung_shards": Metric("counter", "Shards that fell silent and lost their slots."),
     "takeovers": Metric("counter", "Slots taken from a shard that was gone."),
     "view_version": Metric("gauge", "Version of the newest view of the Directory that this process knows."),
     "view_changes": Metric("counter", "Views that were adopted."),

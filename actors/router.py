@@ -155,7 +155,7 @@ class Router:
         """The event loop's time."""
         return asyncio.get_running_loop().time()
 
-    def tell_directory(self, message: wire.Load) -> None:
+    def tell_directory(self, message: wire.Load | wire.Pulse) -> None:
         """Sends `message` to the Directory. Lost while it is away."""
         self._directory.send(message)
 

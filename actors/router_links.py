@@ -118,7 +118,7 @@ class DirectoryLink:
         if self._link is not None:
             self._link.abort()
 
-    def send(self, message: wire.Load) -> None:
+    def send(self, message: wire.Load | wire.Pulse) -> None:
         """Sends now, or never."""
         if self._link is not None:
             self._link.send(message)

@@ -90,6 +90,10 @@ class Load(Framed, tag=78):
     mailbox: int
 
 
+class Pulse(Framed, tag=79):
+    """Shard to Directory, every second: it runs."""
+
+
 class Take(Framed, tag=73):
     """Old owner to the new one: the states of a slot (snapshot.py), to be served from once a view says that
     the slot was handed to the receiver under `epoch`. Part 0 begins anew, and counts only with all others.

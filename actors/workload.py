@@ -7,6 +7,7 @@ from typing import Protocol
 
 from actors import messages as wire
 from actors.activation import Activation
+from actors.pulses import PULSE_S
 from actors.relief import REPORT_S
 from actors.router import Router
 
@@ -42,7 +43,9 @@ class Workload:
         return wire.Load(self._shard.number, share, dict(slots), len(self._shard.activations), waiting)
 
     async def run(self) -> None:
-        """Reports until cancelled."""
+        """Reports, and says that it runs, until cancelled."""
         while True:
-            await asyncio.sleep(REPORT_S)
+            for _ in range(round(REPORT_S / PULSE_S)):
+                await asyncio.sleep(PULSE_S)
+                self._shard.router.tell_directory(wire.Pulse())
             self._shard.router.tell_directory(self.report())

@@ -2,7 +2,9 @@
 lost, doubled or put elsewhere (CHAT-3, RT-7, ACT-9)."""
 
 import asyncio
+import os
 import random
+import signal
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -49,6 +51,24 @@ async def test_it_comes_back_by_itself_and_no_acknowledged_message_is_lost(
     assert before[0] not in after
     ready = await asyncio.to_thread(request, town.url, "GET", "/readyz")
     assert ready.status == 200
+
+
+async def test_a_shard_that_hangs_loses_its_slots_and_may_come_back(
+    town: Town, load: Load, tell: Callable[[str], None]
+) -> None:
+    """A stopped process keeps its links open; what it holds is served elsewhere until it runs again."""
+    victim = (await asyncio.to_thread(processes, town, "shard"))[0]
+    os.kill(victim, signal.SIGSTOP)
+    try:
+        back_s = await load.each_room_acks(5, 60)
+    finally:
+        os.kill(victim, signal.SIGCONT)
+    await load.each_room_acks(8, 60)
+    verdict = await load.stop()
+    tell(f"a hung shard: every room acknowledges again after {back_s:.1f} s; {verdict}")
+    assert verdict.faults == []
+    assert verdict.resumes_recovered == verdict.resumes_within_limit
+    await load.all_see_all()
 
 
 async def test_a_killed_shard_stalls_only_its_own_rooms(town: Town, tell: Callable[[str], None]) -> None:
