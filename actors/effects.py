@@ -55,6 +55,8 @@ class Fan:
     message: Pushed
     slot: int = -1
     """The slot of the channel's actor; -1: to these gateways only."""
+    members: int = 0
+    """How many hear it: many are reached over relays (FAN-3)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,17 @@ from actors.effects import Fan, Send
 from actors.link import Link
 from actors.metrics import counter
 from actors.occupancy import Tellers
+from actors.relay import Relays
 from actors.router import Router
 
 _pushes, _floods = counter("pushes"), counter("floods")
+
+
+RELAY_ABOVE = 5_000
+"""A room with more members than this goes through relays, if there are several gateways and shards."""
+
+FEWER = 0.8
+"""It is sent directly again with so much fewer."""
 
 
 class FanOut:
@@ -15,10 +23,12 @@ class FanOut:
 
     def __init__(self, router: Router) -> None:
         self._router = router
+        self.relay_above = RELAY_ABOVE
         self.gateways: dict[str, Link] = {}
         """By incarnation."""
         self._names: dict[str, str] = {}
         self._tellers = Tellers()
+        self.relays = Relays(router, self.gateways, self._send)
 
     def opened(self, hello: wire.Hello, link: Link) -> None:
         """A gateway's link: a second one of the same incarnation replaces the first."""
@@ -32,6 +42,7 @@ class FanOut:
             return False
         del self.gateways[incarnation]
         self._tellers.closed(incarnation)
+        self.relays.gateway_lost(incarnation)
         return True
 
     def told(self, gateway: str, message: wire.Told) -> None:
@@ -58,19 +69,26 @@ class FanOut:
 
     def send(self, effect: Send) -> None:
         """To one gateway; lost if it can't be reached, as its members then are."""
-        link = self.gateways.get(effect.gateway)
+        self._send(effect.gateway, effect.message)
+
+    def _send(self, gateway: str, message: wire.Pushed) -> None:
+        link = self.gateways.get(gateway)
         if link is not None:
-            link.send(effect.message)
+            link.send(message)
             _pushes.n += 1
 
     def fan(self, effect: Fan) -> None:
         """To all that hear the channel, and to all that may."""
-        message, gateways = effect.message, self.gateways
-        for gateway in effect.gateways:
-            link = gateways.get(gateway)
-            if link is not None:
-                link.send(message)
-                _pushes.n += 1
+        message, gateways, limit = effect.message, self.gateways, self.relay_above
+        is_relayed = self.relays.has(message.ch)
+        if is_relayed or effect.members > limit:
+            self.relays.fan(effect, is_large=effect.members > (FEWER * limit if is_relayed else limit))
+        else:
+            for gateway in effect.gateways:
+                link = gateways.get(gateway)
+                if link is not None:
+                    link.send(message)
+                    _pushes.n += 1
         if effect.slot < 0:
             return
         for gateway in self._tellers.untold(effect.slot, self._router.view.epochs[effect.slot]):

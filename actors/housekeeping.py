@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from actors.activation import Activation, Stage
+from actors.fanout import FanOut
 from actors.hand_off import HandOff
 from actors.host import Host
 from actors.metrics import count
+from actors.placement import owner_of
 
 SWEEP_S = 1.0
 WEIGH_EVERY = 5
@@ -29,6 +31,7 @@ class Shard(Protocol):
     activations: dict[tuple[str, str], Activation]
     hosts: dict[str, Host]
     moving: HandOff
+    fan_out: FanOut
 
     def now_ms(self) -> int:
         """Unix milliseconds."""
@@ -55,6 +58,7 @@ class Housekeeping:
         while True:
             await asyncio.sleep(SWEEP_S)
             self._shard.spawn(self._shard.moving.look_after())
+            self._shard.fan_out.relays.look_after(lambda ch: owner_of(ch) in self._shard.activations)
             self.sweep()
 
     def sweep(self) -> None:

@@ -12,6 +12,21 @@ gateway that needs it. `ch` is an *internal* channel name:
 
 from typing import Any
 
+from actors.push_messages import (
+    JSON,
+    Fence,
+    Push,
+    PushCounts,
+    Pushed,
+    PushEphemeral,
+    PushMap,
+    PushPresence,
+    PushTop,
+    Relayed,
+    RelayFence,
+    Unrelayed,
+    Unsubscribed,
+)
 from actors.slot_messages import (
     Barrier,
     Framed,
@@ -29,13 +44,34 @@ from actors.slot_messages import (
 )
 
 __all__ = [
-    "Barrier", "Framed", "Hello", "HoldsQuery", "Load", "Pulse", "Retire", "Seal", "StatusQuery", "Take",
-    "Unseal", "View", "ViewQuery",
+    "JSON",
+    "Barrier",
+    "Fence",
+    "Framed",
+    "Hello",
+    "HoldsQuery",
+    "Load",
+    "Pulse",
+    "Push",
+    "PushCounts",
+    "PushEphemeral",
+    "PushMap",
+    "PushPresence",
+    "PushTop",
+    "Pushed",
+    "RelayFence",
+    "Relayed",
+    "Retire",
+    "Seal",
+    "StatusQuery",
+    "Take",
+    "Unrelayed",
+    "Unseal",
+    "Unsubscribed",
+    "View",
+    "ViewQuery",
 ]  # fmt: skip
-"""What this takes from slot_messages.py; everybody has all messages from here."""
-
-JSON = bytes
-"""Canonical JSON text of one value."""
+"""What this takes from push_messages.py and slot_messages.py; everybody has all messages from here."""
 
 
 # -- to a virtual actor: `rid` is set by the router, 0 where no reply is wanted ------------------------
@@ -288,74 +324,6 @@ class Failure(Framed, tag=41):
     retry_ms: int | None = None
 
 
-# -- shard to gateway -------------------------------------------------------------------------------------
-
-
-class Push(Framed, tag=50):
-    """A committed publication of `ch`: one per gateway that has subscribers (FAN-1). `m` is the `m` object
-    as JSON without `cid`; `hide` lists users who must get a `skip` instead (blocked with the sender).
-    """
-
-    ch: str
-    offset: int
-    m: JSON
-    user: str
-    cid: str = ""
-    hide: list[str] | None = None
-    epoch: str = ""
-    """Of a room in memory: what an activation says that does not know yet that it was replaced is not taken
-    for its successor's. A durable room's commits are fenced, and its epoch stays."""
-
-
-class PushEphemeral(Framed, tag=51):
-    """An ephemeral event: `e` is {"u","d"} as JSON; the sender's own connection `conn` does not get it."""
-
-    ch: str
-    e: JSON
-    conn: str
-    hide: list[str] | None = None
-
-
-class PushMap(Framed, tag=52):
-    """A map delta: `k` is the JSON list of rows [key, "+"|"~"|"-", data, version]; `shadow` the same as
-    key → version (-1: removed) so that the gateway can hand the view to a new activation.
-    """
-
-    ch: str
-    offset: int
-    k: JSON
-    shadow: dict[str, int]
-
-
-class PushPresence(Framed, tag=53):
-    """A presence diff of `ch`: `joins` and `leaves` are JSON lists of metas, of one user (`user`) or, where
-    nobody is hidden, of several ("").
-    """
-
-    ch: str
-    user: str
-    joins: JSON
-    leaves: JSON
-    hide: list[str] | None = None
-
-
-class PushCounts(Framed, tag=83):
-    """Counters of `ch` for its passive subscribers: living `stream` and `cache` subscriptions, top offset."""
-
-    ch: str
-    subs: int
-    offset: int
-
-
-class Unsubscribed(Framed, tag=54):
-    """The actor ended subscriptions of `user` on `ch` (removed from the room, blocked); close code or 0."""
-
-    ch: str
-    user: str
-    code: int
-    reason: str
-
-
 # -- slots that move; the rest is in slot_messages.py --------------------------------------------------------
 
 
@@ -376,7 +344,9 @@ class Drain(Framed, tag=120):
 Request = (
     Subscribe | Unsubscribe | Publish | Ephemeral | Position | History | PresenceQuery | NearQuery | Refresh
     | ViewQuery | RowsTold | Vacant | RegionEnter | RegionLeave | RegionWatch | RegionCandidates | Crossing
-    | StatusQuery | Drain | Remind | Retire | Seal | Take | Barrier | HoldsQuery
+    | StatusQuery | Drain | RelayFence | Remind | Retire | Seal | Take | Barrier | HoldsQuery
 )  # fmt: skip
-Pushed = Push | PushEphemeral | PushMap | PushPresence | PushCounts | Unsubscribed
-Message = Request | Reply | Failure | Pushed | Hello | View | Told | Unseal | Bounced | Load | Pulse
+Message = (
+    Request | Reply | Failure | Pushed | Hello | View | Told | Unseal | Bounced | Load | Relayed | Fence
+    | Unrelayed | Pulse
+)  # fmt: skip

@@ -55,6 +55,7 @@ METRICS: dict[str, Metric] = {
     "committed": Metric("counter", "Publications that were stored."),
     "pushes": Metric("counter", "Messages to gateways: one per gateway with members, whatever their number."),
     "floods": Metric("counter", "Messages to gateways that had not told yet whether they have members."),
+    "relayed": Metric("counter", "Messages to relays: one each, whatever the number of their gateways."),
     "refusals": Metric("counter", "Requests that a shard refused, by error code.", ("code",)),
     # all
     "handoffs": Metric("counter", "Slots handed from one shard to another, by why.", ("reason",)),

@@ -208,7 +208,8 @@ def _push(state: RoomState, said: Publication) -> Fan:
 
 def _fan(state: RoomState, push: wire.Pushed) -> Fan:
     """To whoever hears the room. Of a stream that began here nobody can have been told: there is no miss."""
-    return Fan(state.attendance.hearing.gateways, push, -1 if state.is_new else state.slot)
+    there = state.attendance
+    return Fan(there.hearing.gateways, push, -1 if state.is_new else state.slot, there.subs)
 
 
 def restore(state: RoomState, stream: Stream) -> None:

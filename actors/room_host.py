@@ -170,7 +170,7 @@ class RoomHost:
         pass
 
     def arrived(self, activation: Activation) -> None:
-        pass
+        activation.state.is_new = False
 
 
 def _stream(record: log_table.RoomRecord) -> Stream:

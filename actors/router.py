@@ -41,6 +41,8 @@ class Router:
         self.view = _EMPTY_VIEW
         self.on_push: Callable[[wire.Pushed], None] = lambda _: None
         """A gateway's: pushes, in the order that the shard sent them."""
+        self.on_unrelayed: Callable[[wire.Unrelayed], None] = lambda _: None
+        """A shard's: another one could not pass on what it was to."""
         self.on_slots_moved: Callable[[set[int]], None] = lambda _: None
         """These slots have a new activation that answers now: subscribe again, announce again."""
         self.on_view: Callable[[wire.View, wire.View], None] = lambda _, __: None

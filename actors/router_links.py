@@ -40,6 +40,7 @@ class Routing(Protocol):
     incarnation: str
     view: wire.View
     on_push: Callable[[wire.Pushed], None]
+    on_unrelayed: Callable[[wire.Unrelayed], None]
     on_directory: Callable[[Link, Message], None]
     on_directory_found: Callable[[], None]
 
@@ -173,7 +174,7 @@ class ShardLink:
             # asked for is sent when the view names the activation that answers, see `link_received`.
             await self._changed.wait()
 
-    def send(self, message: Request | wire.Told) -> None:
+    def send(self, message: Request | wire.Told | wire.Relayed) -> None:
         """Sends now if the shard can be reached; a request that waits goes out when it can."""
         if self.ready and self.link is not None:
             self.link.send(message)
@@ -186,7 +187,10 @@ class ShardLink:
         self.send(waiting.message)
 
     def query(
-        self, message: wire.Barrier | wire.HoldsQuery | wire.Take, done: Callback, deadline_s: float
+        self,
+        message: wire.Barrier | wire.HoldsQuery | wire.Take | wire.RelayFence,
+        done: Callback,
+        deadline_s: float,
     ) -> None:
         """Asks the shard itself, over this very link."""
         message.rid = self._router.next_rid()
@@ -234,6 +238,10 @@ class ShardLink:
                 self._failed(message)  # type: ignore[arg-type]
             elif kind is wire.Bounced:
                 router.moves.bounced(self._shard, message.message)  # type: ignore[union-attr,arg-type]
+            elif kind is wire.Unrelayed:
+                router.on_unrelayed(message)  # type: ignore[arg-type]
+            elif kind is wire.Fence:
+                link.send(wire.Reply(message.rid))  # type: ignore[union-attr]
             elif kind is wire.View:
                 # The shard answers Hello with the view it serves under: from here on it is the owner.
                 router.adopt_view(message)  # type: ignore[arg-type]

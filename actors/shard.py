@@ -16,6 +16,7 @@ from actors import messages as wire
 from actors.activation import LinkAsker
 from actors.changes import listen_to_changes
 from actors.effects import NOBODY, Answer, Asker, Draft, Fan, Refuse, Send
+from actors.fanout import RELAY_ABOVE
 from actors.hand_off import SLOT_MESSAGES
 from actors.housekeeping import Housekeeping
 from actors.link import Link, Listener, listen
@@ -57,6 +58,7 @@ class ShardConfig:
     region_split_updates: float = 2_000.0
     """Beyond so many users, or updates per second, a region is split into its children."""
     site: Site = HERE
+    relay_above: int = RELAY_ABOVE
 
 
 class Shard(Turns):
@@ -74,6 +76,8 @@ class Shard(Turns):
         self.router.on_view = self._view_changed
         self.router.on_directory = self.moving.told
         self.router.on_directory_found = self.moving.directory_found
+        self.fan_out.relay_above = config.relay_above
+        self.router.on_unrelayed = self.fan_out.relays.heard
         self._links: set[Link] = set()
         self._stopping = False
         self._peers: dict[Link, wire.Hello] = {}
@@ -143,6 +147,8 @@ class Shard(Turns):
                 gateway = message.incarnation
             elif isinstance(message, wire.Told):
                 self._told(gateway, message)
+            elif isinstance(message, wire.Relayed | wire.RelayFence | wire.Reply):
+                self.fan_out.relays.took(link, message)
             elif isinstance(message, wire.StatusQuery):
                 link.send(wire.Reply(message.rid, self.status()))
             else:

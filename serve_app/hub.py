@@ -283,11 +283,8 @@ class Hub:
 
     def _take(self, channel: Channel, push: wire.Pushed) -> None:
         if isinstance(channel, StreamChannel):
-            if isinstance(push, wire.Push):
-                self._publish(channel, push)
+            if not self._goes_in(channel, push):
                 return
-            if isinstance(push, wire.PushEphemeral):
-                channel.ephemeral(push, self._connections.get(push.conn))
         elif isinstance(channel, NearChannel) and isinstance(push, wire.PushMap):
             channel.delta(push)
         elif isinstance(channel, PresenceChannel) and isinstance(push, wire.PushPresence):
@@ -299,14 +296,21 @@ class Hub:
         else:
             self.tick.soils(channel)
 
-    def _publish(self, channel: StreamChannel, push: wire.Push) -> None:
-        if push.epoch and push.epoch != channel.epoch:
-            return  # of another activation: the takeover asks the one that counts
-        if push.offset == channel.offset + 1:
-            channel.publish(push)
-            self.tick.soils(channel)
-        elif push.offset > channel.offset:
+    def _goes_in(self, channel: StreamChannel, push: wire.Pushed) -> bool:
+        """Whether a stream takes the push: not what it has, nor what comes after a hole, which is filled."""
+        if isinstance(push, wire.Push):
+            if push.epoch and push.epoch != channel.epoch:
+                return False  # of another activation: the takeover asks the one that counts
+            if push.offset == channel.offset + 1:
+                channel.publish(push)
+                return True
+        elif not isinstance(push, wire.PushTop):
+            if isinstance(push, wire.PushEphemeral):
+                channel.ephemeral(push, self._connections.get(push.conn))
+            return True
+        if push.offset > channel.offset:
             self.takeover.recover_all(channel)
+        return False
 
     def _ended(self, channel: Channel, push: wire.Unsubscribed) -> None:
         for connection in list(channel.users.get(push.user, ())):

@@ -10,12 +10,14 @@ from datetime import date
 from typing import Any
 
 import pytest
+from crowd import Crowd
 
 from actors import messages as wire
 from actors import probe
 from actors.directory import Directory, DirectoryConfig
 from actors.router import Router, RouterConfig
 from actors.shard import Shard, ShardConfig
+from serve_app import takeover
 from storage.ids import new_id
 
 
@@ -110,3 +112,13 @@ async def small(database_url: str, pool: Any, valkey_url: str) -> AsyncIterator[
         await shard.stop()
     await directory.stop()
     shutil.rmtree(run_dir)
+
+
+@pytest.fixture
+async def crowd(small: SmallEngine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Crowd]:
+    """People on real gateways of the small engine, with shards whose clock a test moves."""
+    monkeypatch.setattr(takeover, "PRESENCE_SETTLES_S", 1.0)
+    gathered = Crowd(small)
+    await gathered.restart_shards()
+    yield gathered
+    await gathered.stop()

@@ -2,23 +2,12 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from crowd import Crowd, LaterShard, Watcher
 
 from actors import presence
-from serve_app import takeover
-
-
-@pytest.fixture
-async def crowd(small: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Crowd]:
-    monkeypatch.setattr(takeover, "PRESENCE_SETTLES_S", 1.0)
-    gathered = Crowd(small)
-    await gathered.restart_shards()
-    yield gathered
-    await gathered.stop()
 
 
 def grace_passes() -> None:

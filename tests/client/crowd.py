@@ -70,6 +70,7 @@ class Crowd:
         self.gateways: list[GatewayService] = []
         self.here: dict[str, tuple[Connection, GatewayService]] = {}
         """Who is in the room: sid → socket and gateway."""
+        self.shard_settings: dict[str, Any] = {}
         self._key: Any = None
 
     async def restart_shards(self) -> None:
@@ -79,7 +80,10 @@ class Crowd:
 
     async def start_shard(self, number: int) -> None:
         small = self.small
-        shard = LaterShard(ShardConfig(small.run_dir, small.database_url, small.valkey_url, number))
+        config = ShardConfig(
+            small.run_dir, small.database_url, small.valkey_url, number, **self.shard_settings
+        )
+        shard = LaterShard(config)
         await shard.start()
         small.shards[number] = shard
 
