@@ -161,10 +161,13 @@ class Fanning(RuleBasedStateMachine):
             self.room.attendance.gateway_lost(gateway, 0)
         self.tellers[shard].opened(gateway)
         hub = self.gateways[gateway]
+        for birth, (conn, position, epoch) in list(hub.asking.items()):
+            if self.owners[epoch] == shard or self.owners[hub.knows] == shard:  # the router sends them again
+                again = wire.Subscribe(
+                    0, "room:r", "u", conn, conn, 0, epoch="e", offset=position, birth=birth
+                )
+                self.send(gateway, again)
         if self.owners[hub.knows] == shard:
-            for birth, (conn, position, _) in list(hub.asking.items()):  # the router sends them again
-                self.up[gateway, shard].append(wire.Subscribe(
-                    0, "room:r", "u", conn, conn, 0, epoch="e", offset=position, birth=birth))  # fmt: skip
             self.tell_anew(gateway)
 
     @rule(gateway=some_gateway, shard=some_shard)
