@@ -103,7 +103,6 @@ class Crowd:
 
     async def kill(self, gateway: GatewayService) -> None:
         """As SIGKILL: nobody is told anything; sockets and links are gone."""
-        gateway._beat.cancel()
         gateway._server.close()
         await gateway.router.stop()
         for session in list(gateway.roster.sessions):
