@@ -8,6 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,7 @@ RETIRE_TIMEOUT_S = 60.0
 READY_TIMEOUT_S = 60.0
 RETRY_S = 0.2
 DRAIN_TIMEOUT_S = 30.0
+PING_TIMEOUT_S = 3.0
 MOST_SHARDS = 1_000
 
 _TEMPLATE = "template"
@@ -221,25 +223,29 @@ def place_gateways(node: Node, numbers: range, tell: Tell) -> None:
 
 
 def drain_gateways(names: list[str], tell: Tell) -> None:
-    """Send the clients of these gateways away, then end them."""
-    leaving: dict[str, Any] = {}
+    """Send the clients of these gateways away, then end them. One that does not answer has none any more."""
+    if not names:
+        return
+    actors = []
     for name in names:
-        try:
-            leaving[name] = ray.get_actor(name, namespace=NAMESPACE).drain.remote()
-        except ValueError:  # it ended meanwhile
-            continue
-    asked = list(leaving.values())
-    done = ray.wait(asked, num_returns=len(asked), timeout=DRAIN_TIMEOUT_S)[0] if asked else []
-    sent = 0
-    for answer in done:
-        try:
-            sent += ray.get(answer)
-        except ray.exceptions.RayError:
-            continue  # its process is gone, and its clients with it
-    if names:
-        tell(f"sent {sent} clients away from {len(names)} gateways")
+        with suppress(ValueError):  # it ended meanwhile
+            actors.append(ray.get_actor(name, namespace=NAMESPACE))
+    there = [actor for actor, _ in _answers(actors, "ready", PING_TIMEOUT_S)]
+    sent = sum(count for _, count in _answers(there, "drain", DRAIN_TIMEOUT_S))
+    tell(f"sent {sent} clients away from {len(names)} gateways")
     for name in names:
         _end(name)
+
+
+def _answers(actors: list[Any], method: str, timeout_s: float) -> list[tuple[Any, Any]]:
+    """What each actor says that answers in time."""
+    asked = {getattr(actor, method).remote(): actor for actor in actors}
+    done = ray.wait(list(asked), num_returns=len(asked), timeout=timeout_s)[0] if asked else []
+    found = []
+    for answer in done:
+        with suppress(ray.exceptions.RayError):  # its process is gone
+            found.append((asked[answer], ray.get(answer)))
+    return found
 
 
 def dismiss(home: str, tell: Tell) -> None:

@@ -164,9 +164,10 @@ class JoinedSupervisor(NodeSupervisor):
     async def _join(self) -> None:
         await self.ray.start()
         self.record()
-        answer = await self.order("join")
-        self.state.directory = answer["directory"]
-        self.placed(answer)
+        async with self.changing:
+            answer = await self.order("join")
+            self.state.directory = answer["directory"]
+            self.placed(answer)
 
     async def _join_again(self) -> None:
         while True:

@@ -11,8 +11,8 @@ import secrets
 import shutil
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from cluster import engine, layout, processes
@@ -80,6 +80,8 @@ class NodeSupervisor(ABC):
             reaper=self.reaper,
             tell=tell,
         )
+        self.changing = asyncio.Lock()
+        """Held by whoever changes what stands here."""
         self._orders = Orders(place, self.handlers())
         self.state: engine.EngineState
         """To be set by the subclass."""
@@ -194,17 +196,23 @@ class NodeSupervisor(ABC):
         if self.state.ready_at is None:
             raise OperatorError("not ready yet", "wait until `hereabouts status` says so")
         shards, gateways = order.get("shards"), order.get("gateways")
-        self.ray.tell = tell
-        try:
+        async with self.changing, self.telling(tell):
             answer = await self.order(
                 "scale",
                 shards=self.shard_count if shards is None else shards,
                 gateways=self.gateways if gateways is None else gateways,
             )
+            self.placed(answer)
+        return answer
+
+    @asynccontextmanager
+    async def telling(self, tell: Tell) -> AsyncIterator[None]:
+        """Whoever gave the order hears how it goes."""
+        self.ray.tell = tell
+        try:
+            yield
         finally:
             self.ray.tell = self.tell
-        self.placed(answer)
-        return answer
 
 
 def prepared_ports(place: Layout, host: str) -> RayPorts:

@@ -138,7 +138,8 @@ class Supervisor(NodeSupervisor):
         self.record()
         databases = self._databases
         plan = deployment(self._settings, self.place, self.ports, databases.database_url, databases.redis_url)
-        self.placed(await self.order(**{"name": "deploy", **plan}))
+        async with self.changing:
+            self.placed(await self.order(**{"name": "deploy", **plan}))
         await wait_until_ready(self._settings.bind, self._settings.port, READY_TIMEOUT_S)
 
     async def scale(self, order: dict[str, Any], tell: Tell) -> dict[str, Any]:
@@ -149,11 +150,8 @@ class Supervisor(NodeSupervisor):
     async def _drain(self, order: dict[str, Any], tell: Tell) -> dict[str, Any]:
         if order["name"] == HEAD:
             raise OperatorError("the head can't be drained: the Directory is there", "`down` stops it")
-        self.ray.tell = tell
-        try:
+        async with self.changing, self.telling(tell):
             return await self.order("drain", name_of_node=order["name"])
-        finally:
-            self.ray.tell = self.tell
 
     async def leave(self) -> None:
         """Everybody leaves with the head, so the clients of other nodes are sent away too."""

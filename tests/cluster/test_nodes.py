@@ -4,7 +4,9 @@ killed; nothing acknowledged is lost, doubled or put elsewhere (ACT-5, ACT-9, FA
 import asyncio
 import json
 import random
+import re
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -32,8 +34,8 @@ def nodes(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("joined")
     joined = {name: Node(engine, folder / name, name) for name in ("two", "three")}
     try:
-        for node in joined.values():
-            node.start()
+        joined["two"].start()
+        joined["three"].start()
         yield joined
     finally:
         for node in joined.values():
@@ -121,6 +123,39 @@ async def test_shards_and_gateways_come_and_go_under_load(
         )
     tell(await proved(load))
     await load.all_see_all()
+
+
+async def test_prometheus_is_told_what_happened(engine: Engine) -> None:
+    """Of the tests before: who wrote, who came back with everything, which slots moved."""
+    url = (await asyncio.to_thread(status, engine.data))["metrics_url"]
+    found: Counter[str] = Counter()
+    wanted = {
+        "committed_total": 500, "sockets_opened_total": 6, "deliveries_total": 1000, "sends_total": 1,
+        'resumes_total{recovered="yes"}': 5, "handoffs_total": 300, "view_version": 4, "pushes_total": 1000,
+        "gateway_tick_s_count_total": 1, "messages_total": 1000, "activations": 0, "mailbox_depth": 0,
+    }  # fmt: skip
+    for _ in range(80):  # a process that has ended is forgotten, so what counts is what is there by now
+        found = await asyncio.to_thread(scraped, url)
+        if all(found[name] >= least for name, least in wanted.items()):
+            break
+        await asyncio.sleep(0.5)
+    assert {name: found[name] for name, least in wanted.items() if found[name] < least} == {}
+    assert wanted.keys() <= found.keys()
+
+
+def scraped(url: str) -> Counter[str]:
+    """Our metrics, summed over processes; `resumes` by its own label."""
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        text = answer.read().decode()
+    sums: Counter[str] = Counter()
+    for line in text.splitlines():
+        if line.startswith("ray_hereabouts_"):
+            name, _, rest = line.removeprefix("ray_hereabouts_").partition("{")
+            labels, _, value = rest.rpartition("} ")
+            if name == "resumes_total":
+                name += "{" + re.findall(r'recovered="\w+"', labels)[0] + "}"
+            sums[name] += float(value)
+    return sums
 
 
 async def test_a_drained_node_has_neither_slots_nor_clients(
