@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}", "NO_COLOR": "1"}
 
 
+@cache
 def build() -> None:
     """Installs the compiler as package-lock.json says, once, and compiles; AssertionError if that fails."""
     installed = SDK / "node_modules" / ".package-lock.json"
