@@ -114,6 +114,21 @@ def test_a_message_holds_these_frames(vector: dict[str, Any]) -> None:
         assert [f for m in codec.encode(vector["frames"]) for f in codec.decode(m)] == vector["frames"]
 
 
+@pytest.mark.parametrize(
+    ("codec", "message"),
+    [
+        (Json(), '{"p":'),
+        (Json(), b"{}"),
+        (MessagePack(), b"\x80\x81\xa1p"),
+        (MessagePack(), b"\xc1"),
+        (MessagePack(), ""),
+    ],
+)
+def test_a_message_that_is_none_is_a_value_error(codec: Json | MessagePack, message: Any) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - of json, of msgpack, or ours
+        codec.decode(message)
+
+
 @pytest.mark.parametrize("codec", [Json(), MessagePack()], ids=["json", "msgpack"])
 def test_frames_share_messages_of_at_most_64_kib(codec: Json | MessagePack) -> None:
     frames = [{"id": n, "pub": {"d": "x" * 8_000}} for n in range(40)] + [

@@ -130,7 +130,8 @@ class Client:
         """Says goodbye. Publications that are not acknowledged fail: `flush` first to wait for them."""
         self._core.stop()
         self._run()
-        await asyncio.gather(*self._getting, *self._goodbyes, return_exceptions=True)
+        tasks = {*self._getting, *self._goodbyes} - {asyncio.current_task()}  # a token provider may close us
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # -- channels -------------------------------------------------------------------------------------------
 

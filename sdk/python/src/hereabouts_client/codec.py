@@ -58,7 +58,10 @@ class MessagePack:
             raise ValueError("rt.v1.msgpack came as a text message")  # noqa: TRY004
         unpacker = self._unpacker(max_buffer_size=max(len(message), 1))
         unpacker.feed(message)
-        return list(unpacker)
+        frames = list(unpacker)
+        if unpacker.tell() != len(message):
+            raise ValueError("a frame is cut off")
+        return frames
 
 
 def _groups(parts: list[T], size: Callable[[T], int]) -> Iterable[list[T]]:
