@@ -59,7 +59,7 @@ class MessagePack:
         unpacker = self._unpacker(max_buffer_size=max(len(message), 1))
         unpacker.feed(message)
         frames = list(unpacker)
-        if unpacker.tell() != len(message):
+        if unpacker.read_bytes(1):
             raise ValueError("a frame is cut off")
         return frames
 
