@@ -34,7 +34,7 @@ class Talker:
             some = [self._hand.publish(self._room, {"who": self.name, "n": sent + n}) for n in range(4)]
             sent += 4
             self.acks += await asyncio.gather(*some)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
 
     async def has(self, count: int) -> None:
         async with asyncio.timeout(60):
