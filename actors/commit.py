@@ -108,9 +108,9 @@ class Committer:
                 self._give_up(batch, ErrorCode.INTERNAL, "this was not stored")
             self._under_way = []
 
-    def holds(self, room: str) -> bool:
-        """Whether anything of this room waits to be stored, or is being stored."""
-        return any(_room_of(item) == room for item in (*self._under_way, *self._queue))
+    def rooms(self) -> set[str]:
+        """The rooms of which something waits to be stored, or is being stored."""
+        return {_room_of(item) for item in (*self._under_way, *self._queue)}
 
     async def _commit(self, items: list[Draft | CrossingDraft]) -> None:
         known = await self._retried(lambda: self._look_up(items))

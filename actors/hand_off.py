@@ -172,23 +172,29 @@ class HandOff:
         self._sealed |= dict.fromkeys(slots, now_s)
         handed: list[int] = []
         try:
-            quiet = await self._quiet(slots)
-            self._unseal(set(slots) - quiet)
+            quiet = await self._quiet(slots, now_s)
+            self._unseal(slot for slot in slots if slot not in quiet and self._sealed.get(slot) == now_s)
             async with asyncio.timeout(TRANSFER_LIMIT_S):
-                handed = await self._transfer(quiet, epochs, seal.target)
+                await self._transfer(quiet, epochs, seal.target)
+                handed = [slot for slot in sorted(quiet) if self._sealed.get(slot) == now_s]
         except (EngineError, TimeoutError) as error:
             log.warning("a hand-off to shard %d stopped: %s", seal.target, error)
-        self._unseal([slot for slot in slots if slot not in handed and slot in self._sealed])
+        self._unseal(s for s in slots if s not in handed and self._sealed.get(s) == now_s)
         link.send(wire.Reply(seal.rid, handed))
 
-    async def _quiet(self, slots: list[int]) -> set[int]:
-        """Seals, and waits until what is under way has ended. Returns the slots where it has."""
+    async def _quiet(self, slots: list[int], sealed_at_s: float) -> set[int]:
+        """Seals, and waits until what is under way has ended. Returns the slots where it has. One that was
+        unsealed meanwhile is left alone.
+        """
         wanted, people, quiet = set(slots), set[int](), set[int]()
         since_s = self._loop.time()
         while quiet != wanted:
             passed_s = self._loop.time() - since_s
             if passed_s > QUIET_LIMIT_S or (quiet and passed_s > QUIET_SOON_S):
                 break
+            wanted = {slot for slot in wanted if self._sealed.get(slot) == sealed_at_s}
+            quiet &= wanted
+            people &= wanted
             busy_people, busy = set[int](), set[int]()
             for activation in list(self._shard.activations.values()):
                 slot = activation.slot
@@ -214,7 +220,7 @@ class HandOff:
             return False
         return self._shard.hosts[activation.kind].is_quiet(activation)
 
-    async def _transfer(self, slots: set[int], epochs: dict[int, int], target: int) -> list[int]:
+    async def _transfer(self, slots: set[int], epochs: dict[int, int], target: int) -> None:
         """Gives the states of these slots to their next owner, a few MiB at a time."""
         shard = self._shard
         states: dict[int, list[tuple[str, str, Any]]] = {slot: [] for slot in slots}
@@ -240,7 +246,6 @@ class HandOff:
                     await asyncio.gather(*under_way)
                     under_way, size = [], 0
         await asyncio.gather(*under_way)
-        return sorted(slots)
 
     def _send(self, take: wire.Take, target: int) -> "asyncio.Future[None]":
         future: asyncio.Future[None] = self._loop.create_future()

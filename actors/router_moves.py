@@ -135,9 +135,8 @@ class SlotMoves:
         link = router.known_link(source)
         now_s = router.now_s()
         if link is None or not link.ready or source not in router.view.addresses:
-            for waiting in link.take_pending(set(slots)) if link is not None else ():
-                if not self.refused(waiting):
-                    router.put(waiting)
+            if link is not None:
+                self._send_again(link, slots)
             self._release(slots)
             return
         for slot in slots:
@@ -146,13 +145,23 @@ class SlotMoves:
 
         def passed(_: Any, error: EngineError | None) -> None:
             if error is not None:
-                for waiting in link.take_pending(set(slots)):
-                    self.refused(waiting)
+                self._send_again(link, slots)
                 router.distrust(slots)
             self._release(slots)
             router.report(slots)
 
         link.query(wire.Barrier(0, router.view.version, slots), passed, now_s + BARRIER_S)
+
+    def _send_again(self, link: ShardLink, slots: list[int]) -> None:
+        """What the old owner has not answered goes to the new one, but for what might then be done twice."""
+        for waiting in link.take_pending(set(slots)):
+            message = waiting.message
+            if link.ready and isinstance(message, wire.Publish) and not message.cid:
+                waiting.done(
+                    None, EngineError(ErrorCode.INTERNAL, "whether this was stored is not known", 500)
+                )
+            elif not self.refused(waiting):
+                self._router.put(waiting)
 
     def _release(self, slots: Iterable[int]) -> None:
         """Sends what was bounced, then what was held; what is added meanwhile waits its turn."""

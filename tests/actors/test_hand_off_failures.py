@@ -152,3 +152,22 @@ async def test_kills_in_the_middle_of_hand_offs_lose_no_acknowledged_message_and
         for writer in writers:
             said = [row["cid"] for row in rows if str(row["sender_id"]) == writer]
             assert said == [f"{writer}-{number}" for number in range(len(said))]
+
+
+async def test_a_slot_that_is_unsealed_while_its_turns_are_awaited_is_served_on(small: Any) -> None:
+    """A new Directory was found in the middle of a hand-off: its owner must not seal on."""
+    ann = await small.person()
+    room = await small.room(ann)
+    await small.publish(room, ann, "one")
+    async with small.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT 1 FROM rooms WHERE id = $1 FOR UPDATE", room)
+        stuck = asyncio.ensure_future(small.publish(room, ann, "two"))
+        await asyncio.sleep(0.1)
+        shard, slot = await seal(small, room)
+        await asyncio.sleep(0.05)
+        shard.moving.directory_found()
+        await asyncio.sleep(0.05)
+    assert (await stuck)["o"] == 2
+    await asyncio.sleep(0.1)
+    assert slot not in shard.moving._sealed
+    assert (await small.publish(room, ann, "three"))["o"] == 3
