@@ -26,11 +26,17 @@ from simulated.network import Network
 from simulated.room_log import Room
 from simulated.trouble import Trouble
 
+from actors import hand_off, mover, placement, router
 from actors import messages as wire
 from actors.link import Link
 from actors.probe import ask
 from actors.protocol import EngineError
 from actors.site import address_of
+from actors.workload import Workload
+from storage import slots
+
+SLOTS = 64
+"""So many, of which few are moved at once, are as good as the real 1,024 and cost less."""
 
 ROUNDS = 2
 TROUBLE_S = 4.0
@@ -76,6 +82,11 @@ class World:
         patch.setattr("storage.ids.uuid_utils", self)
         patch.setattr(Link, "__init__", self._numbering(Link.__init__))
         patch.setattr(Link, "__hash__", lambda link: link.made)
+        for module in (placement, router, hand_off, slots):
+            patch.setattr(module, "SLOTS", SLOTS)
+        patch.setattr(mover, "BATCH_SLOTS", SLOTS // 16)
+        patch.setattr(router, "_EMPTY_VIEW", wire.View(0, {}, [0] * SLOTS, [0] * SLOTS, {}))
+        patch.setattr(Workload, "report", self._reporting(Workload.report))
         self.database.stand_in(patch)
         self.invariants.watch(patch)
 
@@ -89,6 +100,17 @@ class World:
             begin(link, *given, **named)
 
         return begun
+
+    def _reporting(self, report: Callable[[Workload], Any]) -> Callable[[Workload], Any]:
+        """One shard says that it is hot, whatever simulating it costs: slots move away from it."""
+        hot = self.seed % 3
+
+        def reported(workload: Workload) -> Any:
+            load = report(workload)
+            load.cpu = 0.95 if load.shard == hot else 0.1
+            return load
+
+        return reported
 
     # -- what processes use --------------------------------------------------------------------------
 
