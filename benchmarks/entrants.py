@@ -5,6 +5,7 @@ by `peers/install.sh`; where that fails its row says so, and the claim goes on w
 """
 
 import argparse
+import gc
 import sys
 import time
 import traceback
@@ -163,6 +164,7 @@ def claim(name: str, doc: str, settings: dict[str, Any], *, seconds: float, wind
     given = options.parse_args()
     if given.quick:
         given.seconds, given.windows = min(1.5, given.seconds), 1
+    gc.disable()  # a pause of the driver would be taken for one of the server
     shared = {
         "window_s": given.seconds,
         "windows": given.windows,

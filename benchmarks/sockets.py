@@ -155,11 +155,12 @@ class Fan:
         self.watch: dict[int, Callable[[bytes], None]] = {}
         """Socket index → who looks at each chunk (its tail of the chunk before in front)."""
         self._poll = select.epoll()
-        self._by_fd: dict[int, int] = {}
-        self._buffer = memoryview(bytearray(_BUFFER))
+        self._by_fd: dict[int, tuple[int, Stream, Callable[[memoryview], int]]] = {}
+        self._buffer = bytearray(_BUFFER)
+        self._view = memoryview(self._buffer)
         for index, each in enumerate(sockets):
             each.socket.setblocking(False)
-            self._by_fd[each.socket.fileno()] = index
+            self._by_fd[each.socket.fileno()] = index, each, each.socket.recv_into
             self._poll.register(each.socket.fileno(), select.EPOLLIN)
 
     def fileno(self) -> int:
@@ -172,15 +173,18 @@ class Fan:
 
     def turn(self, wait_s: float) -> int:
         """Reads whatever has arrived, waiting up to `wait_s` for the first of it; from how many sockets."""
-        buffer = self._buffer
+        buffer, view, by_fd, mark = self._buffer, self._view, self._by_fd, self._mark
+        tail_bytes, first, watch = self._tail_bytes, mark[:1], self.watch
         ready = self._poll.poll(wait_s, 512)
         for fd, _ in ready:
-            index = self._by_fd[fd]
-            each = self.sockets[index]
+            index, each, receive = by_fd[fd]
             tail = each.tail
-            buffer[: len(tail)] = tail
             try:
-                size = each.socket.recv_into(buffer[len(tail) :])
+                if tail:
+                    view[: len(tail)] = tail
+                    size = receive(view[len(tail) :])
+                else:
+                    size = receive(view)
             except BlockingIOError:
                 continue
             except ConnectionError:
@@ -189,27 +193,29 @@ class Fan:
                 self._poll.unregister(fd)
                 self.lost += 1
                 continue
-            data = bytes(buffer[: len(tail) + size])
-            end = self._whole(data)
-            each.tail = data[end:]
+            whole = end = len(tail) + size
+            if buffer.rfind(first, max(0, end - tail_bytes), end) >= 0:
+                whole = self._whole(end)
+            if whole < end or tail:
+                each.tail = bytes(view[whole:end])
             if self.keep:
-                stamps = STAMP.findall(data, 0, end)
+                stamps = STAMP.findall(buffer, 0, whole)
                 self.deliveries += len(stamps)
                 if stamps:
                     self.arrivals.append((time.monotonic_ns(), stamps))
             else:
-                self.deliveries += data.count(self._mark, 0, end)
-            if index in self.watch:
-                self.watch[index](data[:end])
+                self.deliveries += buffer.count(mark, 0, whole)
+            if index in watch:
+                watch[index](bytes(view[:whole]))
         return len(ready)
 
-    def _whole(self, data: bytes) -> int:
-        """Where to cut `data` so that a token its end has cut in two is seen whole with what comes next."""
-        mark, at = self._mark, max(0, len(data) - self._tail_bytes) - 1
-        while (at := data.find(mark[:1], at + 1)) >= 0:
-            if mark.startswith(data[at : at + len(mark)]):
+    def _whole(self, end: int) -> int:
+        """Where to cut what was read so that a token its end has cut in two is seen whole with what comes."""
+        buffer, mark, at = self._buffer, self._mark, max(0, end - self._tail_bytes) - 1
+        while (at := buffer.find(mark[:1], at + 1, end)) >= 0:
+            if mark.startswith(buffer[at : min(end, at + len(mark))]):
                 return at
-        return len(data)
+        return end
 
     def say(self, payload: bytes) -> None:
         """Sends one frame on every socket (pongs ahead of the server's pings)."""
