@@ -82,7 +82,7 @@ format: setup ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix --quiet .
 
-CLAIMS := room_fanout room_paced many_rooms idle_connections presence_change durable_ack positions
+CLAIMS := room_fanout room_paced many_rooms idle_connections presence_change durable_ack positions scaling capacity
 BENCH := $(if $(QUICK),--quick,)
 
 peers: ## Install the servers that the benchmarks run beside (as root, on Debian)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from heapq import heapify, heapreplace
 
 
 def shares(
@@ -40,10 +41,11 @@ def balanced(
             kept[owner] += 1
         else:
             homeless.append(slot)
-    wanted = {shard: share[shard] - kept[shard] for shard in sorted(shards)}
+    neediest = [(kept[shard] - share[shard], shard) for shard in shards]
+    heapify(neediest)
     for slot in homeless:
-        shard = max(wanted, key=lambda s: (wanted[s], -s))
-        wanted[shard] -= 1
+        lacks, shard = neediest[0]
+        heapreplace(neediest, (lacks + 1, shard))
         result[slot] = shard
     return result
 
@@ -54,9 +56,11 @@ def adopted(owners: Sequence[int], orphans: Collection[int], shards: Collection[
     for slot, owner in enumerate(owners):
         if owner in counts and slot not in orphans:
             counts[owner] += 1
+    fewest = [(count, shard) for shard, count in counts.items()]
+    heapify(fewest)
     result = {}
     for slot in sorted(orphans):
-        shard = min(counts, key=lambda s: (counts[s], s))
-        counts[shard] += 1
+        count, shard = fewest[0]
+        heapreplace(fewest, (count + 1, shard))
         result[slot] = shard
     return result

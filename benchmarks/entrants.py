@@ -141,7 +141,7 @@ class Claim:
             "goals": self.goals,
             "rows": self.rows,
         }
-        name = self.name + ("_quick" if self.options.quick or self.options.only else "")
+        name = self.name + ("_only" if self.options.only else "_quick" if self.options.quick else "")
         print("written:", results.write(name, result).relative_to(results.FOLDER.parent.parent))
         if self.failed:
             sys.exit(f"failed: {', '.join(self.failed)}")

@@ -62,7 +62,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _command() -> Path:
+def command() -> Path:
+    """The `hereabouts` of this virtual environment."""
     return Path(sys.executable).with_name("hereabouts")
 
 
@@ -90,7 +91,7 @@ def engine(port: int, people: int, *, shards: int = 2, gateways: int = 1) -> Ite
         }
         with Path(folder, "bench-up.log").open("wb") as log:
             process = subprocess.Popen(
-                [_command(), "up"], stdout=subprocess.PIPE, stderr=log, env=environment, cwd=ROOT
+                [command(), "up"], stdout=subprocess.PIPE, stderr=log, env=environment, cwd=ROOT
             )
             try:
                 yield _ready(process, Path(folder), environment, people)
@@ -112,7 +113,8 @@ def _ready(
         if time.monotonic() > deadline_s:
             break
     if not url:
-        raise RuntimeError(f"the engine did not come up; see {folder}/bench-up.log")
+        said = Path(folder, "bench-up.log").read_text(errors="replace")
+        raise RuntimeError(f"the engine did not come up:\n{said[-2000:]}")
     server = Server("hereabouts", (process.pid,), url, data=folder)
     listener = urlsplit(server.request("GET", "/v1/rt")["url"])
     server.address = (listener.hostname or "127.0.0.1", listener.port or 0)
@@ -121,7 +123,7 @@ def _ready(
         kind: sum(title.startswith(f"hereabouts-{kind}") for title in titles) for kind in ("shard", "gateway")
     }
     made = subprocess.run(
-        [_command(), "dev-users", "--count", str(people), "--prefix", "bench", "--json"],
+        [command(), "dev-users", "--count", str(people), "--prefix", "bench", "--json"],
         env=environment, cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     server.people = [json.loads(line) for line in made.stdout.splitlines() if line.startswith("{")]
