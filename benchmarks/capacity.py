@@ -162,8 +162,8 @@ async def _simulate(run: Claim, seed: int, shards: int, channels: int) -> dict[s
         settled_s = None
         while loop.time() - at_s < 600:
             model.churn(20)
-            for _ in range(20):
-                model.publish()
+            for _ in range(40):
+                loop.call_later(chance.uniform(0, 0.05), model.publish)
             for gateway in chance.sample(model.gateways, 20):
                 gateway.sweep()
             await asyncio.sleep(0.05)
@@ -188,6 +188,7 @@ async def _simulate(run: Claim, seed: int, shards: int, channels: int) -> dict[s
         run.say(f"{phases[-1]} ({time.monotonic() - begun_s:.0f} s of work)")
 
     everybody = set(range(shards))
+    model.churn(channels)
     await phase("100 shards start", lambda: None, set(range(100)))
 
     def grow() -> None:

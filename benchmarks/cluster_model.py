@@ -9,7 +9,7 @@ and hand-offs. What is sent to gateways without a member is counted as flood.
 import asyncio
 import random
 import selectors
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -23,7 +23,7 @@ from actors.occupancy import Cooldown, Occupancy, Tellers
 from actors.placement import SLOTS, slot_of
 from storage.slots import Assignment, MemorySlots, Ownership
 
-DELAY_S = (0.0003, 0.006)
+DELAY_S = (0.0003, 0.03)
 RETRY_S = 0.02
 SEAL_S = 0.02
 
@@ -233,6 +233,11 @@ class Model:
         self.channels = [f"c{number}" for number in range(channels)]
         self.published = self.needed = self.sent = self.waited = 0
         self.missed: list[str] = []
+        self.moving: deque[int] = deque(maxlen=40)
+        """The slots that moved last."""
+        self.by_slot: dict[int, list[str]] = defaultdict(list)
+        for channel in self.channels:
+            self.by_slot[slot_of("room", channel)].append(channel)
         self._steps: dict[tuple[int, int], list[int]] = {}
 
     def later(self, work: Callable[..., None], *arguments: Any) -> None:
@@ -262,6 +267,8 @@ class Model:
     def publish(self, tries: int = 200) -> None:
         """In a channel that somebody hears; checks who is sent it."""
         channel = self.chance.choice(self.channels)
+        if self.moving and self.chance.random() < 0.7:  # where it is hardest
+            channel = self.chance.choice(self.by_slot.get(self.chance.choice(self.moving)) or [channel])
         slot = slot_of("room", channel)
         claims = [each for each in self.shards.values() if each.owns(slot) and slot in each.rows]
         if not claims:  # sealed, or its shard is dead and not replaced yet: the sender tries again
@@ -307,4 +314,6 @@ class Model:
                 for slot in range(SLOTS)
                 if before.epochs[slot] != after.epochs[slot] or before.owners[slot] != after.owners[slot]
             ]
+            if len(found) < SLOTS // 4:
+                self.moving.extend(found)
         return found
