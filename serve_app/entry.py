@@ -141,6 +141,7 @@ class _Opening:
         self._left -= 1
         if self._left == 0:
             connection = self._session.connection
+            self._session.subscriptions_changed(at_once=True)
             connection.uncork(connection.codec.encode({"id": self._frame_id, "connect": self._greeting}))
 
 

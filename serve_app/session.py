@@ -51,9 +51,10 @@ class Session:
     """One socket, from its upgrade to its end."""
 
     __slots__ = (
-        "_awaits_pong", "_commands", "_early", "_in_flight", "_is_replaced", "_malformed", "_on_closed",
-        "_opened_s", "_ping_due_s", "_pings", "_pong_due_s", "_tasks", "around", "connection", "ephemerals",
-        "expires_s", "key", "late_unsubs", "positions", "publications", "spent_key", "stage",
+        "_commands", "_early", "_in_flight", "_is_replaced", "_malformed", "_on_closed", "_opened_s",
+        "_ping_due_s", "_pings", "_pong_due_s", "_pongs_to_mark", "_tasks", "_unanswered", "around",
+        "connection", "ephemerals", "expires_s", "key", "late_unsubs", "positions", "publications",
+        "spent_key", "stage",
     )  # fmt: skip
 
     def __init__(
@@ -79,7 +80,10 @@ class Session:
         self._opened_s = now_s
         self._ping_due_s = 0.0
         self._pong_due_s: float | None = None
-        self._awaits_pong = False
+        self._unanswered = 0
+        """Pings whose pong has not come."""
+        self._pongs_to_mark = 0
+        """So many pongs until the one that proves the positions noted last."""
         self._is_replaced = False
         self.key = b""
         """The digest of the key that takes this session up again."""
@@ -180,8 +184,10 @@ class Session:
         self._ping_due_s = now_s + limits.ping_s
         self._pong_due_s = now_s + limits.pong_s
         self._pings += 1
-        self._awaits_pong = True
-        self.around.hub.marks(connection)
+        self._unanswered += 1
+        if not self._pongs_to_mark:
+            self._pongs_to_mark = self._unanswered
+            self.around.hub.marks(connection)
         connection.queue(connection.codec.ping)
         if self._pings % 2 == 0:
             tops = self.around.hub.positions(connection)
@@ -190,9 +196,13 @@ class Session:
 
     def _ponged(self) -> None:
         """The client has read all that stood before the ping: its session may go on from there."""
-        if not self._awaits_pong:
+        if not self._unanswered:
             return
-        self._awaits_pong = False
+        self._unanswered -= 1
+        if self._pongs_to_mark != 1:  # it answers another ping than the one that positions were noted before
+            self._pongs_to_mark = max(0, self._pongs_to_mark - 1)
+            return
+        self._pongs_to_mark = 0
         self.spent_key = b""
         for subscription in self.connection.subscriptions.values():
             subscription.held = max(subscription.held, subscription.pinged)
@@ -367,10 +377,14 @@ class Session:
         self._ping_due_s = self.around.clock() + self.around.limits.ping_s
         self.around.hub.opened(self.connection)
 
-    def subscriptions_changed(self) -> None:
+    def subscriptions_changed(self, *, at_once: bool = False) -> None:
         """The session is to be remembered by other subscriptions than before."""
-        if self.around.sessions is not None and self.is_open:
-            self.around.sessions.changed(self)
+        sessions = self.around.sessions
+        if sessions is not None and self.is_open:
+            if not at_once:
+                sessions.changed(self)
+            elif self.connection.subscriptions:
+                sessions.confirmed(self)
 
     def take_early(self) -> None:
         """Handles what came while the token was verified."""

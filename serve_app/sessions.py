@@ -191,9 +191,11 @@ def record_of(session: "Session") -> LiveSession:
     connection = session.connection
     subs = []
     for name, subscription in connection.subscriptions.items():
-        message, channel = subscription.message, subscription.channel
-        offset = subscription.held
-        epoch = getattr(channel, "epoch", "") if offset >= 0 else ""
+        message, epoch, offset = subscription.message, "", subscription.held
+        if offset >= 0:
+            epoch = getattr(subscription.channel, "epoch", "")
+        elif not subscription.is_live and message.mode != "cache":  # not answered yet: what it asked for
+            epoch, offset = message.epoch, message.offset
         subs.append(
             LiveSubscription(client_name(name), message.mode, epoch, offset if epoch else -1, message.filter)
         )

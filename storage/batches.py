@@ -69,6 +69,7 @@ class Batches:
 
     async def run(self) -> None:
         """Works until it is cancelled."""
+        own = asyncio.current_task()
         while True:
             await self._wanted.wait()
             self._wanted.clear()
@@ -78,6 +79,8 @@ class Batches:
                     await asyncio.sleep(rest_s)
                 started_s = time.monotonic()
                 await self._flush()
+                if own is not None and own.cancelling():  # redis-py may swallow it where it meets a reply
+                    raise asyncio.CancelledError
                 ended_s = time.monotonic()
                 self._rests_until_s = ended_s + min(REST_LIMIT_S, REST_FACTOR * (ended_s - started_s))
 
