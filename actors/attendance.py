@@ -17,6 +17,14 @@ from actors.orswot import SocketSet
 from actors.presence import Diff, Presence, PresenceSet
 from actors.protocol import ErrorCode
 
+SAMPLED_ABOVE = 10_000
+"""In a room with more people presence is a sample and a count, and diffs are counts (PRE-4)."""
+
+COMPLETE_BELOW = 0.9
+"""It is complete again with so much fewer."""
+
+SAMPLE = 100
+
 METAS_AT_ONCE = 200
 """How many leaves of a dead gateway share a push."""
 
@@ -80,6 +88,11 @@ class Attendance:
     watchers: Listeners = field(default_factory=Listeners)
     counted: tuple[int, int] = (0, 0)
     """What the passive were last told."""
+    is_sampled: bool = False
+    sampled: list[Presence] = field(default_factory=list)
+    """The sample of this second."""
+    people_told: tuple[bool, int] = (False, 0)
+    """What watchers were last told of sampling and count."""
 
     @property
     def is_empty(self) -> bool:
@@ -91,6 +104,24 @@ class Attendance:
         """Living `stream` and `cache` subscriptions."""
         there = self.presence
         return len(there.by_conn) - len(there.lost) - len(there.hidden) + len(self.caching.users)
+
+    # -- who is there ------------------------------------------------------------------------------------
+
+    def reviewed(self) -> bool:
+        """Whether presence is a sample, which depends on how many there are."""
+        limit = SAMPLED_ABOVE * (COMPLETE_BELOW if self.is_sampled else 1)
+        self.is_sampled = self.presence.count > limit
+        return self.is_sampled
+
+    def people(self, hidden: frozenset[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Metas of everybody whom a viewer may see, and the count; of a large room a sample."""
+        if not self.reviewed():
+            metas = self.presence.metas(hidden)
+            return metas, {"count": len(metas)}
+        if not self.sampled:
+            self.sampled = self.presence.sample(SAMPLE)
+        metas = [each.meta() for each in self.sampled if each.user not in hidden]
+        return metas, {"count": self.presence.count, "sampled": True}
 
     # -- subscriptions -----------------------------------------------------------------------------------
 
@@ -166,7 +197,11 @@ class Attendance:
 def announced(
     attendance: Attendance, ch: str, slot: int, diffs: Iterable[Diff], blocked: dict[str, frozenset[str]]
 ) -> list[Effect]:
-    """Diffs to everybody who watches; those that nobody is hidden from share a push."""
+    """Diffs to everybody who watches; those that nobody is hidden from share a push. Of a large room only
+    the count is told, once a second.
+    """
+    if attendance.reviewed():
+        return []
     effects: list[Effect] = []
     targets = attendance.watchers.occupancy.gateways
     joins: list[Any] = []
@@ -200,6 +235,17 @@ def counts(attendance: Attendance, ch: str, slot: int, offset: int) -> list[Effe
         return []
     attendance.counted = now
     return [Fan(attendance.passive.occupancy.gateways, wire.PushCounts(ch, *now), slot)]
+
+
+def people_counted(attendance: Attendance, ch: str, slot: int) -> list[Effect]:
+    """Once a second: how many are in a large room, where that changed; or that it is large no more."""
+    attendance.sampled = []
+    now = (attendance.reviewed(), attendance.presence.count if attendance.is_sampled else 0)
+    if now == attendance.people_told:
+        return []
+    attendance.people_told = now
+    push = wire.PushPeople(ch, attendance.presence.count, now[0])
+    return [Fan(attendance.watchers.occupancy.gateways, push, slot)]
 
 
 def evicted(

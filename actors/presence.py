@@ -11,6 +11,7 @@ meta changes.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -94,6 +95,17 @@ class PresenceSet:
         """Everybody shown, but for the hidden users."""
         unseen = set(hidden)
         return [p.meta() for p in self.by_conn.values() if p.user not in unseen and p.conn not in self.hidden]
+
+    @property
+    def count(self) -> int:
+        """How many are shown."""
+        return len(self.by_conn) - len(self.hidden)
+
+    def sample(self, size: int) -> list[Presence]:
+        """About so many of those shown, evenly over the order in which they came."""
+        step = max(1, len(self.by_conn) // size)
+        some = islice(self.by_conn.values(), 0, None, step)
+        return [each for each in some if each.conn not in self.hidden][:size]
 
     # -- what gateways say ------------------------------------------------------------------------------
 

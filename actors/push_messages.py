@@ -62,6 +62,14 @@ class PushCounts(Framed, tag=83):
     offset: int
 
 
+class PushPeople(Framed, tag=89):
+    """How many are in a room whose presence is a sample now; or, not `sampled`, that it is complete again."""
+
+    ch: str
+    count: int
+    sampled: bool
+
+
 class PushTop(Framed, tag=88):
     """How far `ch` is: whoever has less has missed something on the way."""
 
@@ -78,7 +86,7 @@ class Unsubscribed(Framed, tag=54):
     reason: str
 
 
-Pushed = Push | PushEphemeral | PushMap | PushPresence | PushCounts | PushTop | Unsubscribed
+Pushed = Push | PushEphemeral | PushMap | PushPresence | PushCounts | PushPeople | PushTop | Unsubscribed
 
 
 # -- relays of large rooms (relay.py) ------------------------------------------------------------------

@@ -110,8 +110,8 @@ def step(  # noqa: PLR0911 - one line per kind of message
     if isinstance(message, wire.History):
         return _history(state, message, asker)
     if isinstance(message, wire.PresenceQuery):
-        metas = state.attendance.presence.metas(state.blocked.get(user, ()))
-        return [Answer(asker, {"metas": metas, "count": len(metas)})]
+        metas, count = state.attendance.people(state.blocked.get(user, _NOBODY_HIDDEN))
+        return [Answer(asker, {"metas": metas, **count})]
     return [Refuse(asker, ErrorCode.NOT_AVAILABLE, "a room does not do this")]
 
 
@@ -262,12 +262,12 @@ def _subscribe(state: RoomState, message: wire.Subscribe, asker: Asker, gateway:
 
 def _watch(state: RoomState, message: wire.Subscribe, asker: Asker, gateway: str) -> list[Effect]:
     state.attendance.watchers.add(gateway, message)
-    metas = state.attendance.presence.metas(state.blocked.get(message.user, ()))
+    metas, count = state.attendance.people(state.blocked.get(message.user, _NOBODY_HIDDEN))
     result = {
         "ch": message.ch, "mode": "map", "epoch": state.stream.epoch, "offset": 0, "recovered": False,
         "was_recovering": message.epoch != "", "pubs": [], "state": metas, "phase": "live",
     }  # fmt: skip
-    return [Answer(asker, result)]
+    return [Answer(asker, result | (count if state.attendance.is_sampled else {}))]
 
 
 def _heard_of(
@@ -294,6 +294,7 @@ def _announce(state: RoomState, diffs: list[Diff]) -> list[Effect]:
 def expire(state: RoomState, now_ms: int, is_dead: Callable[[str], bool]) -> list[Effect]:
     """Once a second: the leaves of those whose grace is over, and what the passive are told."""
     effects = who.counts(state.attendance, state.channel, state.slot, state.stream.top)
+    effects += who.people_counted(state.attendance, state.presence_channel, state.slot)
     if state.attendance.presence.waits:
         effects += _announce(state, state.attendance.presence.expire(now_ms, is_dead))
     return effects

@@ -289,6 +289,10 @@ class Hub:
             channel.delta(push)
         elif isinstance(channel, PresenceChannel) and isinstance(push, wire.PushPresence):
             channel.change(push)
+        elif isinstance(channel, PresenceChannel) and isinstance(push, wire.PushPeople):
+            channel.people(push)
+            if not push.sampled:
+                self.takeover.tell_all(channel)
         elif isinstance(channel, CountsChannel) and isinstance(push, wire.PushCounts):
             channel.counts(push)
         if isinstance(push, wire.Unsubscribed):

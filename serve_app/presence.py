@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from actors import messages as wire
+from actors.attendance import METAS_AT_ONCE
 from serve_app.channel import Channel
 from serve_app.connection import Connection
 
@@ -67,7 +68,14 @@ class PresenceChannel(Channel):
             elif user in shown.hidden:
                 shown.hidden.discard(user)
                 joins.append(meta)
-        self._tell(joins, [], {user})
+        for start in range(0, len(joins), METAS_AT_ONCE):
+            self._tell(joins[start : start + METAS_AT_ONCE], [], {user})
+
+    def people(self, push: wire.PushPeople) -> None:
+        """The room is large: from now on there is a count. Or it is no more, and all begin from nothing."""
+        self.shown = {}
+        sampled = b"true" if push.sampled else b"false"
+        self.put(self.head + b'"count":%d,"sampled":%s}' % (push.count, sampled))
 
     def change(self, push: wire.PushPresence) -> None:
         """A diff of one user."""

@@ -124,10 +124,17 @@ class Takeover:
             connection = subscription.connection
             connection.queue(connection.codec.encode({"p": channel.n, "counts": reply["counts"]}))
         elif isinstance(channel, PresenceChannel):
+            if reply.get("sampled"):
+                return  # the count comes as a push
             channel.resumes(subscription.connection, reply.get("state", []))
             self._hub.tick.soils(channel)
         elif not reply["recovered"]:
             subscription.connection.owner.lost("this map can't be continued")
+
+    def tell_all(self, channel: PresenceChannel) -> None:
+        """Presence is complete again: members are told of everybody."""
+        for connection in channel.members():
+            self._resume(connection.subscriptions[channel.name])
 
     def _check_presence(self, channel: PresenceChannel, viewers: set[str]) -> None:
         """Asks, as users here, until everybody who is shown was seen there or is known to have left."""
@@ -137,7 +144,7 @@ class Takeover:
         viewers.add(viewer)
 
         def told(reply: Any, error: EngineError | None) -> None:
-            if error is None:
+            if error is None and not reply.get("sampled"):
                 channel.absent({meta["ref"] for meta in reply["metas"]}, viewer)
                 self._hub.tick.soils(channel)
             self._check_presence(channel, viewers)
