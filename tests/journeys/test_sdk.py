@@ -315,3 +315,19 @@ async def test_a_connection_that_swallows_everything_is_left(
     await hand.until(lambda: {"text": "hello?"} in hand.said(room))
     assert hand.said(room).count({"text": "hello?"}) == 1
     assert ack["offset"] == hand.offsets(room)[-1]
+
+
+async def test_an_app_that_does_not_read_is_told_what_it_let_go(town: Town, new: NewHand, kind: str) -> None:
+    me = town.person()
+    room = await town.room(me)
+    hand = await new(kind)
+    await hand.open(town.url, me.token)
+    await hand.do("listen", channel=room, buffer=4)
+    await hand.do("live", channel=room)
+    acks = [await hand.publish(room, {"n": n}) for n in range(15)]
+    offsets = [ack["offset"] for ack in acks]
+    await hand.until(lambda: offsets[-1] in hand.offsets(room))
+    read = await hand.do("read", channel=room, upto=offsets[-1])
+    assert read["dropped"] >= 8
+    assert read["found"][-15:] == offsets
+    assert read["found"] == sorted(set(read["found"]))

@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-from hereabouts_client import Client, Gap, HereaboutsError, Options, Position
+from hereabouts_client import Client, Gap, HereaboutsError, Lagged, Options, Position, Publication
 from hereabouts_client.codec import Encoding
 from sdk_hands.hand import Hand, SdkError
 from sdk_hands.shown import shown
@@ -61,6 +61,23 @@ class PythonHand(Hand):
         subscription.listen(
             lambda event: self._gaps.update({channel: event}) if isinstance(event, Gap) else None
         )
+
+    async def _listen(self, channel: str, buffer: int) -> None:
+        subscription = self._live_client.subscribe(channel, buffer=buffer)
+        subscription.listen(lambda event: self.told(shown(event)))
+
+    async def _read(self, channel: str, upto: int) -> dict[str, Any]:
+        found: list[int] = []
+        dropped = 0
+        async for event in self._live_client.subscriptions[channel]:
+            if isinstance(event, Lagged):
+                dropped += event.dropped
+                found += [missed.offset async for missed in self._live_client.missed(event)]
+            elif isinstance(event, Publication):
+                found.append(event.offset)
+                if event.offset >= upto:
+                    break
+        return {"dropped": dropped, "found": found}
 
     async def _live(self, channel: str) -> None:
         await self._live_client.subscriptions[channel].live()

@@ -11,6 +11,7 @@ const camel = (name: string) => name.replace(/_([a-z])/g, (_, letter: string) =>
 let client: Client;
 const channels = new Map<string, Subscription>();
 const gaps = new Map<string, any>();
+const readers = new Map<string, AsyncIterableIterator<any>>();
 
 const commands: Record<string, (given: any) => unknown> = {
   async open({ url, tokens, options }) {
@@ -25,6 +26,24 @@ const commands: Record<string, (given: any) => unknown> = {
     channels.set(channel, subscription);
     subscription.on("*", (event) => tell({ event: shown(event) }));
     subscription.on("gap", (gap) => gaps.set(channel, gap));
+  },
+  listen({ channel, buffer }) {
+    commands.subscribe!({ channel, how: {} });
+    readers.set(channel, channels.get(channel)!.events(buffer));
+  },
+  async read({ channel, upto }) {
+    const found: number[] = [];
+    let dropped = 0;
+    for await (const event of readers.get(channel)!) {
+      if (event.type === "lagged") {
+        dropped += event.dropped;
+        for await (const { offset } of client.missed(event)) found.push(offset);
+      } else if (event.type === "publication") {
+        found.push(event.offset);
+        if (event.offset >= upto) break;
+      }
+    }
+    return { dropped, found };
   },
   live: async ({ channel }) => void (await channels.get(channel)!.live()),
   leave: ({ channel }) => channels.get(channel)!.close(),
