@@ -1,4 +1,4 @@
-"""In a room presence and membership change in one order: nobody is shown who does not belong there (PRE-5)."""
+"""In a room presence and membership change in one order: nobody is shown who does not belong (PRE-5)."""
 
 import json
 from typing import Any
