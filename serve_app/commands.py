@@ -31,7 +31,7 @@ class Resume(msgspec.Struct):
     key: str
 
 
-FilterValue = bool | int | float | str | None
+FilterValue = bool | Annotated[int, Meta(ge=-(2**53), le=2**53)] | float | str | None
 
 
 class SubscriptionOptions(msgspec.Struct):

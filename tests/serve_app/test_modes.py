@@ -85,6 +85,8 @@ async def test_a_filter_ends_with_its_subscription(gateway: Any, far: Any, room:
     [
         ("presence", {"filter": {"u": "x"}}),
         ("room", {"filter": {"a": []}}),
+        ("room", {"filter": {"a": [2**70]}}),
+        ("near", {"filter": {"radius_m": 2**70}}),
         ("room", {"filter": {"a": {"b": 1}}}),
         ("room", {"mode": "passive", "filter": {"a": 1}}),
         ("room", {"mode": "map"}),
