@@ -7,9 +7,10 @@ repeats a course of events.
 import asyncio
 import os
 import random
+import subprocess
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -29,7 +30,8 @@ GATEWAYS_MOST = 3
 
 
 class Chaos:
-    """What happens to one engine and its second node."""
+    """What happens to one engine and its second node. Kills come at their pace, also into the middle of what
+    was started before: a command may then fail, which is counted and no fault."""
 
     def __init__(self, engine: Engine, node: Node, town: Town, chance: random.Random) -> None:
         self.engine = engine
@@ -38,53 +40,64 @@ class Chaos:
         self.chance = chance
         self.happened: Counter[str] = Counter()
         self.node_is_up = False
-        self._first: list[Callable[[], Awaitable[str]]] = [
-            self.kill_one, self.scale, self.node_comes_or_goes, self.kill_one, self.kill_node, self.scale,
-        ]  # fmt: skip
-        """However short it is, there was one of each."""
+        self._command: asyncio.Task[None] | None = None
+        self._next_commands = [self.join_or_drain, self.scale]
 
     async def next(self) -> None:
-        """One thing."""
-        kinds = [*[self.kill_one] * 4, *[self.scale] * 2, self.node_comes_or_goes, self.kill_node]
-        what = self._first.pop(0) if self._first else self.chance.choice(kinds)
-        self.happened[await what()] += 1
+        """Something starts or stops, unless that is under way; something else is killed."""
+        if self._command is None or self._command.done():
+            self._next_commands.append(self.chance.choice((self.scale, self.join_or_drain)))
+            self._command = asyncio.create_task(self._run(self._next_commands.pop(0)))
+        if self.node_is_up and self._command.done() and self.chance.random() < 0.5:
+            self.kill_node()
+        else:
+            await self.kill_one()
 
-    async def kill_one(self) -> str:
+    async def settled(self) -> None:
+        """Waits for what is under way."""
+        if self._command is not None:
+            await self._command
+
+    async def kill_one(self) -> None:
         """kill -9 of a process of any kind; now and then of a second one before the first is back."""
-        victims = []
         for _ in range(self.chance.choice((1, 1, 2))):
             victim = self.chance.choice([*VICTIMS, "shard", "gateway"])
-            for pid in (await asyncio.to_thread(processes, self.town, victim))[:1]:
-                kill(pid)
-                victims.append(victim)
-        return f"killed {'+'.join(sorted(victims))}"
+            found = await asyncio.to_thread(processes, self.town, victim)
+            if found:
+                kill(self.chance.choice(found))
+                self.happened[f"killed {victim}"] += 1
 
-    async def scale(self) -> str:
-        """Shards and gateways of the first node: what goes hands over what it has."""
-        shards, gateways = self.chance.randint(1, SHARDS_MOST), self.chance.randint(1, GATEWAYS_MOST)
-        await asyncio.to_thread(
-            hereabouts, self.engine.data, "scale", "--shards", str(shards), "--gateways", str(gateways)
-        )
-        return "scaled"
-
-    async def node_comes_or_goes(self) -> str:
-        """The second node joins, or is drained and stopped."""
-        if not self.node_is_up:
-            await asyncio.to_thread(self.node.start)
-            self.node_is_up = True
-            return "node joined"
-        await asyncio.to_thread(hereabouts, self.engine.data, "drain", self.node.name)
-        await asyncio.to_thread(self.node.stop)
-        self.node_is_up = False
-        return "node drained"
-
-    async def kill_node(self) -> str:
+    def kill_node(self) -> None:
         """Everything of the second node at once."""
-        if not self.node_is_up:
-            return await self.node_comes_or_goes()
         self.node.kill()
         self.node_is_up = False
-        return "killed node"
+        self.happened["killed node"] += 1
+
+    async def _run(self, command: Callable[[], str]) -> None:
+        try:
+            what = await asyncio.to_thread(command)
+        except (AssertionError, RuntimeError, subprocess.TimeoutExpired):
+            what = f"{command.__name__} failed"
+        self.happened[what] += 1
+
+    def scale(self) -> str:
+        """Shards and gateways of the first node: what goes hands over what it has."""
+        shards, gateways = self.chance.randint(1, SHARDS_MOST), self.chance.randint(1, GATEWAYS_MOST)
+        hereabouts(self.engine.data, "scale", "--shards", str(shards), "--gateways", str(gateways))
+        return "scaled"
+
+    def join_or_drain(self) -> str:
+        """The second node joins, or is drained and stopped."""
+        if not self.node_is_up:
+            self.node.start()
+            self.node_is_up = True
+            return "node joined"
+        self.node_is_up = False
+        try:
+            hereabouts(self.engine.data, "drain", self.node.name)
+        finally:
+            self.node.stop()
+        return "node drained"
 
 
 @pytest.mark.timeout(CHAOS_S + 420)
@@ -113,6 +126,8 @@ async def test_nothing_acknowledged_is_lost_while_processes_come_go_and_are_kill
                     if chance.random() < 0.3:
                         await member.drop()
                 await asyncio.sleep(max(0.0, begun_s + PACE_S - time.monotonic()))
+            await chaos.settled()
+            await load.each_room_acks(3, ACKS_LIMIT_S)
             verdict = await load.stop()
             town.histories(tmp_path)
             with capsys.disabled():

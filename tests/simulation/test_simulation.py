@@ -53,7 +53,7 @@ def told(counts: Counter[str]) -> str:
     return ", ".join(f"{counts[name]} {name}" for name in sorted(counts))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_fault_is_found_in_no_world(tell: Tell) -> None:
     if given := os.environ.get("HEREABOUTS_TEST_SEED"):
         tell(told(seeds(int(given), 1)))
