@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster.processes import Identity
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(slots=True)
@@ -24,6 +24,8 @@ class EngineState:
     started_at: str
     mark: str
     node: str
+    host: str
+    """The node's own address."""
     directory: str
     """The Directory's link address."""
     ready_at: str | None = None

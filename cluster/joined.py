@@ -115,6 +115,7 @@ class JoinedSupervisor(NodeSupervisor):
             started_at=now(),
             mark=self.mark,
             node=self._name,
+            host=joining.address,
             directory="",
             ray_address=head.ray_address,
             ray_token_path=str(place.ray_token),

@@ -39,9 +39,7 @@ async def collect(place: Layout) -> dict[str, Any]:
             "dashboard_url": state.ray_dashboard_url,
             "token_path": state.ray_token_path,
         },
-        "metrics_url": f"http://{state.ray_address.rpartition(':')[0]}:{state.ports['metrics']}/metrics"
-        if state.ray_address
-        else None,
+        "metrics_url": f"http://{state.host}:{state.ports['metrics']}/metrics",
         "ports": state.ports,
         "directory": directory,
         "nodes": _nodes(directory),

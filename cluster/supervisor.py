@@ -69,6 +69,7 @@ class Supervisor(NodeSupervisor):
             started_at=now(),
             mark=self.mark,
             node=HEAD,
+            host=ports.host,
             directory=directory_address(place, ports),
             ray_address=ports.address,
             ray_dashboard_url=f"http://127.0.0.1:{ports.dashboard}" if settings.ray_dashboard else None,

@@ -81,7 +81,8 @@ def running_engine(place: Layout, port: int, ray_port: int) -> None:
     place.ray_token.write_text("the token\n")
     state = engine.EngineState(
         supervisor=me, url="", gateway_url="", mode="development", privacy_k=1, run_dir=str(place.run),
-        started_at="", mark="", node="head", directory="", ray_address=f"127.0.0.1:{ray_port}",
+        started_at="", mark="", node="head", host="127.0.0.1", directory="",
+        ray_address=f"127.0.0.1:{ray_port}",
         ray_token_path=str(place.ray_token), ports={"http": port, "ray": ray_port},
     )  # fmt: skip
     engine.write(place.state, state)

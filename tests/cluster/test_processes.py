@@ -105,7 +105,8 @@ def test_the_state_file_keeps_what_it_was_given_and_is_private(tmp_path: Path) -
     me = Identity(1, 2, "boot")
     state = engine.EngineState(
         supervisor=me, url="u", gateway_url="g", mode="development", privacy_k=1, run_dir="r",
-        started_at="t", mark="m", processes={"postgres": Identity(3, 4, "boot")},
+        started_at="t", mark="m", node="head", host="127.0.0.1", directory="",
+        processes={"postgres": Identity(3, 4, "boot")},
     )  # fmt: skip
     path = tmp_path / "engine.json"
     assert engine.read(path) is None
