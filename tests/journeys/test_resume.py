@@ -142,8 +142,16 @@ async def test_a_session_outlives_its_gateway_and_a_shard_killed_at_once(town: T
     back, resumed = await again(town, ann, greeting, subs=positions)
     assert resumed["resumed"] is True
     for ch in rooms:
-        assert resumed["subs"][ch]["recovered"] is True
-        assert [(m["o"], m["d"]["n"]) for m in resumed["subs"][ch]["pubs"]] == [(2, 2)]
+        result = resumed["subs"][ch]
+        async with asyncio.timeout(30):
+            while "err" in result:  # its shard is not back within 5 s on a busy machine
+                assert result["err"]["temp"] is True
+                try:
+                    result = await back.sub(ch, **positions[ch])
+                except Refused as refused:
+                    result = {"err": refused.err}
+        assert result["recovered"] is True
+        assert [(m["o"], m["d"]["n"]) for m in result["pubs"]] == [(2, 2)]
         assert greeting["sid"] in await metas(back, ch)
 
 
