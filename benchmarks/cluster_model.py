@@ -231,6 +231,7 @@ class Model:
         self.shards: dict[int, ModelShard] = {}
         self.gateways = [ModelGateway(self, f"g{number}") for number in range(gateways)]
         self.channels = [f"c{number}" for number in range(channels)]
+        self.incarnations = 0
         self.published = self.needed = self.sent = self.waited = 0
         self.missed: list[str] = []
         self.moving: deque[int] = deque(maxlen=40)
@@ -255,9 +256,9 @@ class Model:
         shard = self.shards[number] = ModelShard(self, number)
         for gateway in self.gateways:
             shard.tellers.opened(gateway.name)
-        self.connect(
-            shard.link, wire.Hello("shard", str(number), f"i{self.chance.random()}", f"unix:/{number}")
-        )
+        self.incarnations += 1  # a newer one compares as larger
+        hello = wire.Hello("shard", str(number), f"i{self.incarnations:09d}", f"unix:/{number}")
+        self.connect(shard.link, hello)
 
     def die(self, number: int) -> None:
         link = self.shards.pop(number).link
@@ -303,6 +304,19 @@ class Model:
             and all(view.version == own.version for view in views)
             and balanced(own.owners, self.directory.mover.takers()) == own.owners
         )
+
+    def unsettled(self, shards: set[int]) -> dict[str, Any]:
+        """What stands in the way."""
+        own = self.directory.ownership
+        takers = set(self.directory.mover.takers())
+        peers: list[ModelShard | ModelGateway] = [*self.shards.values(), *self.gateways]
+        wanted = balanced(own.owners, takers)
+        return {
+            "missing": sorted(shards - takers),
+            "unwanted": sorted(takers - shards),
+            "old_views": sum(each.view.version != own.version for each in peers),
+            "slots_to_move": sum(a != b for a, b in zip(own.owners, wanted, strict=True)),
+        }
 
     def changed(self, before: wire.View, after: wire.View) -> list[int]:
         """Slots that have another owner or epoch; many peers take the same step."""
