@@ -112,6 +112,11 @@ class Claim:
                 except NotInstalledError:
                     self._install_once()
                     server = stack.enter_context(entrant.open(people, **own))
+                except (OSError, RuntimeError) as wrong:  # a port was taken, or the machine was busy
+                    self.say(f"{name} did not start, once more: {str(wrong)[-300:]}")
+                    if name == OURS:
+                        own["port"] = 0
+                    server = stack.enter_context(entrant.open(people, **own))
                 self.servers[name] = server.settings
                 work(entrant, server)
 
@@ -172,6 +177,11 @@ def claim(name: str, doc: str, settings: dict[str, Any], *, seconds: float, wind
         "cpu": "user and system time of all processes of the server; the driver's is counted apart",
     }
     return Claim(name, given, shared | settings)
+
+
+def ratio(ours: float, theirs: float) -> float:
+    """Ours over theirs; NaN where theirs is nothing."""
+    return ours / theirs if theirs else float("nan")
 
 
 def median(row: dict[str, Any] | None, key: str) -> float:

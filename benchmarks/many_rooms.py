@@ -10,7 +10,7 @@ whose p99 held; the raw windows stand in the file.
 from typing import Any
 
 from benchmarks import crowd
-from benchmarks.entrants import OURS, Claim, Entrant, claim, median
+from benchmarks.entrants import OURS, Claim, Entrant, claim, median, ratio
 from benchmarks.servers import Server, history_count
 
 ROOMS, MEMBERS = 500, 4
@@ -43,6 +43,9 @@ def measure(run: Claim, entrant: Entrant, server: Server, label: str, durability
         rate = float(FIRST_PER_S)
         while rate <= LAST_PER_S and held_twice(rate):
             best, rate = rate, rate * 2
+        while not best and rate > FIRST_PER_S / 16:  # too slow for the first one
+            rate /= 2
+            best = rate if held_twice(rate) else 0.0
         if best:
             for share in (1.5, 1.25):
                 if held_twice(best * share):
@@ -80,8 +83,10 @@ def main() -> None:
     run.each([OURS], people, both)
     run.goal(
         "W2: messages/s with p99 within 100 ms, times Socket.IO's (at least 4)",
-        median(run.rows.get(f"{OURS}, memory rooms"), "messages_per_s")
-        / median(run.rows.get("Socket.IO"), "messages_per_s"),
+        ratio(
+            median(run.rows.get(f"{OURS}, memory rooms"), "messages_per_s"),
+            median(run.rows.get("Socket.IO"), "messages_per_s"),
+        ),
         lambda times: times >= 4,
     )
     run.finish(_table(run.rows))

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks import results
 from benchmarks.cpu import TreeClock
 from benchmarks.dialing import Step, dial
-from benchmarks.entrants import OURS, Claim, Entrant, claim, median
+from benchmarks.entrants import OURS, Claim, Entrant, claim, median, ratio
 from benchmarks.servers import Server
 from benchmarks.sockets import Fan, Stream
 
@@ -156,7 +156,7 @@ def main() -> None:
         theirs = median(run.rows.get("Socket.IO", {}).get(way), "p50_ms")
         run.goal(
             f"W4: p50 until a watcher sees `{way}`, times Socket.IO's (at most 2)",
-            ours / theirs,
+            ratio(ours, theirs),
             lambda times: times <= 2,
         )
     table: list[tuple[str, ...]] = [

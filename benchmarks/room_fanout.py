@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks import crowd
-from benchmarks.entrants import OURS, Claim, Entrant, claim, median
+from benchmarks.entrants import OURS, Claim, Entrant, claim, median, ratio
 from benchmarks.servers import Server, history_count
 
 SIZES = (200, 1000)
@@ -76,12 +76,12 @@ def main() -> None:
         ours = _per_cpu_s(run, f"{OURS}, {members}, memory room")
         run.goal(
             f"W1, {members} members: deliveries per CPU-second, times uWebSockets.js' (at least 2)",
-            ours / _per_cpu_s(run, f"uWebSockets.js, {members}"),
+            ratio(ours, _per_cpu_s(run, f"uWebSockets.js, {members}")),
             lambda times: times >= 2,
         )
         run.goal(
             f"W1, {members} members: times ejabberd's (at least 30)",
-            ours / _per_cpu_s(run, f"ejabberd, {members}"),
+            ratio(ours, _per_cpu_s(run, f"ejabberd, {members}")),
             lambda times: times >= 30,
         )
     run.finish(_table(run.rows))

@@ -1,7 +1,9 @@
 """The servers under test, started for a run and stopped by pid: the whole engine, and the naive peer."""
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -56,10 +58,14 @@ class Server:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of loopback whose successor is free, too, and which the system gives to no client's socket."""
+    for _ in range(200):
+        port = random.randrange(20_000, 30_000, 2)
+        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
+            first.bind(("127.0.0.1", port))
+            second.bind(("127.0.0.1", port + 1))
+            return port
+    raise OSError("no two free ports from 20,000 to 30,000")
 
 
 def command() -> Path:
