@@ -33,6 +33,7 @@ class Player:
 
     def __init__(self, vector: dict[str, Any]) -> None:
         self.chance = list(vector.get("chance", []))
+        self.sent: bool | None = None
         options = {"device": "d1", "sdk": "test/1", **vector.get("options", {})}
         self.core = Core(Options(**options), lambda: self.chance.pop(0))
         if "begin" in vector:
@@ -74,7 +75,7 @@ class Player:
             case "publish":
                 core.publishing.publish(given["channel"], given["data"], given["cid"], given.get("ack"), at)
             case "ephemeral":
-                core.ephemeral(given["channel"], given["data"])
+                self.sent = core.ephemeral(given["channel"], given["data"])
             case "command":
                 core.command(given["ref"], given["verb"], given["body"], at)
             case "position":
@@ -83,10 +84,12 @@ class Player:
                 raise AssertionError(f"no step {what}")
 
     def step(self, step: dict[str, Any]) -> None:
-        expected = {"at", "out", "deadline", "rows", "refs"}
+        expected = {"at", "out", "deadline", "rows", "refs", "sent"}
         (what,) = step.keys() - expected
         self.do(what, step[what], step["at"])
         assert [shown(output) for output in self.core.drain()] == step.get("out", []), step
+        assert self.sent is step.get("sent"), step
+        self.sent = None
         if "deadline" in step:
             assert self.core.deadline_ms == step["deadline"], step
         for name, rows in step.get("rows", {}).items():

@@ -10,7 +10,7 @@ const folder = new URL("../../../sdk/vectors/", import.meta.url);
 const WELCOME = {
   sid: "s1", key: "k1", user: "me", node: "head", ping: 25, pong: 8, exp: 600, resumed: false, limits: {}, time: 0,
 };
-const BESIDE = ["at", "out", "deadline", "rows", "refs"];
+const BESIDE = ["at", "out", "deadline", "rows", "refs", "sent"];
 
 const load = (name: string): any[] => JSON.parse(readFileSync(new URL(name, folder), "utf8"));
 const camel = (name: string) => name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
@@ -19,6 +19,7 @@ const camel = (name: string) => name.replace(/_([a-z])/g, (_, letter: string) =>
 class Player {
   readonly chance: number[];
   readonly core: Core;
+  private sent: boolean | undefined;
 
   constructor(vector: any) {
     this.chance = [...(vector.chance ?? [])];
@@ -54,7 +55,7 @@ class Player {
       }
       case "unsubscribe": return core.following.unsubscribe(given, at);
       case "publish": return core.publishing.publish(given.channel, given.data, given.cid, given.ack ?? null, at);
-      case "ephemeral": return void core.ephemeral(given.channel, given.data);
+      case "ephemeral": return void (this.sent = core.ephemeral(given.channel, given.data));
       case "command": return core.command(given.ref, given.verb, given.body, at);
       case "position": return core.position(given.fix, given.ref ?? null, at);
       default: assert.fail(`no step ${what}`);
@@ -66,6 +67,8 @@ class Player {
     assert(what !== undefined && more.length === 0, "one thing a step");
     this.do(what, step[what], step.at);
     assert.deepEqual(this.core.drain().map(shown), step.out ?? [], JSON.stringify(step));
+    assert.equal(this.sent, step.sent, JSON.stringify(step));
+    this.sent = undefined;
     if ("deadline" in step) assert.equal(this.core.deadlineMs, step.deadline, JSON.stringify(step));
     for (const [name, rows] of Object.entries(step.rows ?? {})) {
       assert.deepEqual(Object.fromEntries(this.core.following.channels.get(name)!.rows), rows, JSON.stringify(step));
