@@ -1,7 +1,7 @@
 // A followed channel: its position, what the app may look at, and the rule for each push (RT-4).
 
 import type { Frame } from "./effects.js";
-import type { Change, ChannelEvent, Meta, Position, Publication } from "./events.js";
+import type { Change, ChannelEvent, Meta, Position, Publication, Sampled } from "./events.js";
 import type { Subscribing } from "./options.js";
 import { text, whole } from "./wire.js";
 
@@ -30,6 +30,8 @@ export class Channel {
   position: Position | null;
   rows = new Map<string, any>();
   metas = new Map<string, Meta>();
+  /** What a large room last said of its size. */
+  sample: Sampled | null = null;
   phase: "out" | "joining" | "in" = "out";
   n: number | null = null;
   /** Rises with each `sub`: an answer to an older one is nobody's. */
@@ -143,10 +145,12 @@ export class Channel {
     const before = this.metas;
     this.metas = new Map(pages.map((meta) => [text(meta.ref), meta]));
     this.presence(result);
+    this.sample = null;
+    const sampled = this.sampled(result);
     const replaced = new Set([...this.metas.values()].map(({ prev }) => prev));
     const joined = [...this.metas.values()].filter(({ ref }) => !before.has(ref));
     const left = [...before.values()].filter(({ ref }) => !this.metas.has(ref) && !replaced.has(ref));
-    return joined.length + left.length > 0 ? [{ type: "presence", channel: this.name, joined, left }] : [];
+    return joined.length + left.length > 0 ? [...sampled, { type: "presence", channel: this.name, joined, left }] : sampled;
   }
 
   // -- pushes -----------------------------------------------------------------------------------------------------
@@ -159,7 +163,18 @@ export class Channel {
       return [];
     }
     const rows = frame.k !== undefined ? this.delta(frame) : [];
-    return [...rows, ...this.presence(frame), ...this.said(frame)];
+    return [...rows, ...this.sampled(frame), ...this.presence(frame), ...this.said(frame)];
+  }
+
+  private sampled(frame: Frame): ChannelEvent[] {
+    if (frame.sampled === undefined) return [];
+    const before = this.sample;
+    const sample: Sampled = { type: "sampled", channel: this.name, count: whole(frame.count), sampled: Boolean(frame.sampled) };
+    this.sample = sample;
+    if (before === null || !before.sampled || sample.sampled || this.metas.size === 0) return [sample];
+    const left = [...this.metas.values()];
+    this.metas = new Map();
+    return [sample, { type: "presence", channel: this.name, joined: [], left }];
   }
 
   private said(frame: Frame): ChannelEvent[] {

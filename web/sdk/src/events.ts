@@ -57,6 +57,11 @@ export type Rows = { readonly type: "rows"; readonly channel: string; readonly c
  * is not among `left`.
  */
 export type Presence = { readonly type: "presence"; readonly channel: string; readonly joined: readonly Meta[]; readonly left: readonly Meta[] };
+/**
+ * How many are in a large room. While `sampled`, `metas` holds some of them and nobody's coming and going is told; no
+ * more `sampled`: everybody who is there comes anew.
+ */
+export type Sampled = { readonly type: "sampled"; readonly channel: string; readonly count: number; readonly sampled: boolean };
 /** Typing, cursors: somebody's event that is stored nowhere. */
 export type Ephemeral = { readonly type: "ephemeral"; readonly channel: string; readonly user: string; readonly data: any };
 /** Counters of a `passive` subscription: `subs` and `offset`. */
@@ -64,4 +69,4 @@ export type Counted = { readonly type: "counted"; readonly channel: string; read
 /** The subscription is over: refused, or taken away. `code` is of the protocol's table. */
 export type Ended = { readonly type: "ended"; readonly channel: string; readonly code: number; readonly reason: string };
 
-export type ChannelEvent = Subscribed | Gap | Publication | Rows | Presence | Ephemeral | Counted | Ended;
+export type ChannelEvent = Subscribed | Gap | Publication | Rows | Presence | Sampled | Ephemeral | Counted | Ended;

@@ -7,7 +7,7 @@ export {
 } from "./errors.js";
 export type {
   Change, ChannelEvent, Connecting, ConnectionEvent, Counted, Ended, Ephemeral, Gap, Meta, Online, Position, Presence,
-  Publication, Rows, Stopped, Subscribed, Waiting, Warned,
+  Publication, Rows, Sampled, Stopped, Subscribed, Waiting, Warned,
 } from "./events.js";
 export { DEFAULTS, type Options, type Subscribing } from "./options.js";
 export type { Fetch, WebSocketClass, WebSocketLike } from "./platform.js";

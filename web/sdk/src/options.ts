@@ -22,6 +22,8 @@ export interface Options {
   readonly queueLimit: number;
   /** Publications of one channel on the way at once. 1 keeps their order over temporary refusals too. */
   readonly window: number;
+  /** Publications of all channels on the way at once: what every engine lets wait. */
+  readonly inFlightLimit: number;
 }
 
 export const DEFAULTS: Omit<Options, "device"> = {
@@ -35,6 +37,7 @@ export const DEFAULTS: Omit<Options, "device"> = {
   retryMs: 1_000,
   queueLimit: 1_000,
   window: 32,
+  inFlightLimit: 256,
 };
 
 /** How to follow a channel: see `sub` in the protocol. `since` continues from where an app was before. */

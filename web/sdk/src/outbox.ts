@@ -2,9 +2,6 @@
 
 import { Pace } from "./pace.js";
 
-/** What every engine lets wait at once. */
-const IN_FLIGHT_LIMIT = 256;
-
 /** One publication. `isOnTheWay`: this connection has sent it. */
 export interface Entry {
   readonly channel: string;
@@ -23,12 +20,14 @@ export class Outbox {
   pacedUntilMs: number | null = null;
   private readonly limit: number;
   private readonly window: number;
+  private readonly inFlightLimit: number;
   /** Channel → cid → entry. */
   private readonly channels = new Map<string, Map<string, Entry>>();
   private inFlight = 0;
   size = 0;
 
-  constructor(limit: number, window: number) {
+  constructor(limit: number, window: number, inFlightLimit: number) {
+    this.inFlightLimit = inFlightLimit;
     this.limit = limit;
     this.window = window;
   }
@@ -102,7 +101,7 @@ export class Outbox {
       }
       let oldest = 0;
       for (const entry of own.values()) {
-        if (++oldest > this.window || this.inFlight >= IN_FLIGHT_LIMIT) break;
+        if (++oldest > this.window || this.inFlight >= this.inFlightLimit) break;
         if (entry.isOnTheWay) continue;
         if (!this.pace.take(nowMs)) {
           this.pacedUntilMs = this.pace.nextMs;

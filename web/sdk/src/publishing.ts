@@ -14,7 +14,7 @@ export class Publishing {
   constructor(wire: Wire, options: Options) {
     this.wire = wire;
     this.retryMs = options.retryMs;
-    this.box = new Outbox(options.queueLimit, options.window);
+    this.box = new Outbox(options.queueLimit, options.window, options.inFlightLimit);
   }
 
   /** Publications not yet acknowledged. */

@@ -56,6 +56,12 @@ export class Subscription {
     return this.channel.metas;
   }
 
+  /** How many subscriptions are present: of a large room, more than `metas` holds. */
+  get count(): number {
+    const { sample, metas } = this.channel;
+    return sample?.sampled ? sample.count : metas.size;
+  }
+
   /** Who is present, each once. */
   get users(): ReadonlySet<string> {
     return new Set([...this.channel.metas.values()].map(({ u }) => u));

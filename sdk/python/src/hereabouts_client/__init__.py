@@ -28,6 +28,7 @@ from hereabouts_client.events import (
     Presence,
     Publication,
     Rows,
+    Sampled,
     Stopped,
     Subscribed,
     Waiting,
@@ -41,6 +42,6 @@ __all__ = [
     "Change", "ChannelEvent", "Client", "ClosedError", "Connecting", "ConnectionEvent", "Core", "Counted",
     "DuplicateError", "Ended", "Ephemeral", "Gap", "HereaboutsError", "Lagged", "LostError", "Meta",
     "NoTokenError", "Online", "Options", "Page", "Position", "Presence", "Publication", "Published",
-    "QueueFullError", "RefusedError", "Rows", "Stopped", "Subscribed", "Subscription", "Token", "Waiting",
-    "Warned",
+    "QueueFullError", "RefusedError", "Rows", "Sampled", "Stopped", "Subscribed", "Subscription", "Token",
+    "Waiting", "Warned",
 ]  # fmt: skip

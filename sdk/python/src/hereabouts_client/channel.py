@@ -13,6 +13,7 @@ from hereabouts_client.events import (
     Position,
     Presence,
     Rows,
+    Sampled,
     Subscribed,
 )
 from hereabouts_client.events import CoreChannelEvent as Event
@@ -38,6 +39,8 @@ class Channel:
         self.rows: dict[str, Any] = {}
         self.versions: dict[str, int | None] = {}
         self.metas: dict[str, Meta] = {}
+        self.sample: Sampled | None = None
+        """What a large room last said of its size."""
         self.phase = "out"
         self.n: int | None = None
         self.turn = 0
@@ -127,10 +130,12 @@ class Channel:
     def _adopt_metas(self, pages: list[Any], result: Frame) -> list[Event]:
         before, self.metas = self.metas, {meta["ref"]: meta for meta in pages}
         self._presence(result)
+        self.sample = None
+        sampled = self._sampled(result)
         replaced = {meta.get("prev") for meta in self.metas.values()}
         joined = tuple(meta for ref, meta in self.metas.items() if ref not in before)
         left = tuple(meta for ref, meta in before.items() if ref not in self.metas and ref not in replaced)
-        return [Presence(self.name, joined, left)] if joined or left else []
+        return [*sampled, *([Presence(self.name, joined, left)] if joined or left else [])]
 
     # -- pushes -------------------------------------------------------------------------------------------
 
@@ -142,7 +147,16 @@ class Channel:
             self._skip(frame["skip"])
             return []
         rows = self._delta(frame) if "k" in frame else []
-        return [*rows, *self._presence(frame), *self._said(frame)]
+        return [*rows, *self._sampled(frame), *self._presence(frame), *self._said(frame)]
+
+    def _sampled(self, frame: Frame) -> list[Event]:
+        if "sampled" not in frame:
+            return []
+        before, self.sample = self.sample, Sampled(self.name, frame["count"], bool(frame["sampled"]))
+        gone: tuple[Meta, ...] = ()
+        if before is not None and before.sampled and not self.sample.sampled:
+            gone, self.metas = tuple(self.metas.values()), {}
+        return [self.sample, *([Presence(self.name, (), gone)] if gone else [])]
 
     def _said(self, frame: Frame) -> list[Event]:
         if "e" in frame:

@@ -137,6 +137,17 @@ class Presence:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampled:
+    """How many are in a large room. While `sampled`, `metas` holds some of them and nobody's coming and going
+    is told; no more `sampled`: everybody who is there comes anew.
+    """
+
+    channel: str
+    count: int
+    sampled: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Ephemeral:
     """Typing, cursors: somebody's event that is stored nowhere."""
 
@@ -174,5 +185,5 @@ class Lagged:
     offset: int | None = None
 
 
-CoreChannelEvent = Subscribed | Gap | Publication | Rows | Presence | Ephemeral | Counted | Ended
+CoreChannelEvent = Subscribed | Gap | Publication | Rows | Presence | Sampled | Ephemeral | Counted | Ended
 ChannelEvent = CoreChannelEvent | Lagged

@@ -29,6 +29,8 @@ class Options:
     """Publications not yet acknowledged. The loser is the newest: its publish fails at once."""
     window: int = 32
     """Publications of one channel on the way at once. 1 keeps their order over temporary refusals too."""
+    in_flight_limit: int = 256
+    """Publications of all channels on the way at once: what every engine lets wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,6 @@ from typing import Any
 
 from hereabouts_client.pace import Pace
 
-IN_FLIGHT_LIMIT = 256
-"""What every engine lets wait at once."""
-
 
 @dataclass(slots=True)
 class Entry:
@@ -25,7 +22,8 @@ class Entry:
 class Outbox:
     """Bounded at `limit`: the newest is refused, so that what the app was promised keeps its order."""
 
-    def __init__(self, limit: int, window: int) -> None:
+    def __init__(self, limit: int, window: int, in_flight_limit: int) -> None:
+        self._in_flight_limit = in_flight_limit
         self._limit = limit
         self._window = window
         self._channels: dict[str, dict[str, Entry]] = {}
@@ -99,7 +97,7 @@ class Outbox:
                     continue
                 del self.held_until_ms[name]
             for entry in islice(own.values(), self._window):
-                if not entry.on_the_way and self._flying < IN_FLIGHT_LIMIT:
+                if not entry.on_the_way and self._flying < self._in_flight_limit:
                     if not self.pace.take(now_ms):
                         self.paced_until_ms = self.pace.next_ms
                         return

@@ -14,7 +14,7 @@ class Publishing:
     def __init__(self, wire: Wire, options: Options) -> None:
         self._wire = wire
         self._retry_ms = options.retry_ms
-        self._box = Outbox(options.queue_limit, options.window)
+        self._box = Outbox(options.queue_limit, options.window, options.in_flight_limit)
         self.is_closed = False
 
     def __len__(self) -> int:

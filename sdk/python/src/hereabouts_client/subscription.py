@@ -67,6 +67,12 @@ class Subscription:
         return MappingProxyType(self._channel.metas)
 
     @property
+    def count(self) -> int:
+        """How many subscriptions are present: of a large room, more than `metas` holds."""
+        sample = self._channel.sample
+        return sample.count if sample is not None and sample.sampled else len(self._channel.metas)
+
+    @property
     def users(self) -> AbstractSet[str]:
         """Who is present, each once."""
         return {meta["u"] for meta in self._channel.metas.values()}
