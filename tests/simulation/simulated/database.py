@@ -6,7 +6,7 @@ A statement that was sent happens whether or not its sender lives to hear of it.
 import asyncio
 import contextvars
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ from storage.slots import MemorySlots
 
 
 class Connection:
-    """A connection of some process."""
+    """A connection of some process. Tables but those of rooms and slots are empty."""
 
     def __init__(self, database: "Database") -> None:
         process = current()
@@ -34,8 +34,24 @@ class Connection:
         """Never, until it is cut."""
         return False
 
-    async def execute(self, *_: Any, **__: Any) -> None:
-        """SELECT 1."""
+    async def execute(self, *_: Any, **__: Any) -> str:
+        """Nothing is changed by it."""
+        return "UPDATE 0"
+
+    async def fetch(self, *_: Any, **__: Any) -> list[Any]:
+        """Nothing is there."""
+        return []
+
+    async def fetchrow(self, *_: Any, **__: Any) -> None:
+        """Nothing is there."""
+
+    async def fetchval(self, *_: Any, **__: Any) -> None:
+        """Nothing is there."""
+
+    @asynccontextmanager
+    async def transaction(self, **_: Any) -> AsyncIterator[None]:
+        """Nothing is changed in it."""
+        yield
 
     async def close(self, **_: Any) -> None:
         """Nothing is held."""
@@ -48,7 +64,7 @@ class Pool:
         self._database = database
 
     @asynccontextmanager
-    async def acquire(self) -> Any:
+    async def acquire(self, **_: Any) -> AsyncIterator[Connection]:
         yield Connection(self._database)
 
     async def close(self) -> None:

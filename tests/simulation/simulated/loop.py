@@ -37,7 +37,9 @@ class Process:
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
         """Runs a coroutine as this process."""
-        task: asyncio.Task[Any] = self.run(asyncio.get_running_loop().create_task, work)
+        loop: Any = asyncio.get_running_loop()
+        task: asyncio.Task[Any] = self.run(loop.create_task, work)
+        task.add_done_callback(loop.ended)
         return task
 
     def kill(self) -> None:
@@ -122,6 +124,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         error = context.get("exception")
         if "was destroyed but it is pending" not in context["message"]:
             self.broken.append(f"{context['message']}: {error!r}")
+
+    def ended(self, task: "asyncio.Task[Any]") -> None:
+        """A process's main work has ended: not by an error."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.broken.append(f"{task.get_coro()}: {error!r}")
 
     # -- asyncio's own hooks ------------------------------------------------------------------------
 
