@@ -123,8 +123,9 @@ def tick(state: RegionState, now_ms: int) -> list[wire.RegionCandidates]:
     stale = [user for user, place in state.places.items() if now_ms - place.t_ms > PLACE_TTL_MS]
     for user in stale:
         del state.places[user]
-    if not state.changed and not stale:
-        return []
+    state.changed |= bool(stale)
+    if not state.changed or not state.watches:
+        return []  # what changed while nobody asks is counted when somebody does
     state.changed = False
     state.count()
     places = _Places(state)

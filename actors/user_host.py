@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable
 from typing import Any
 
+import asyncpg
 import msgspec
 from redis.exceptions import RedisError
 
@@ -27,12 +28,13 @@ from geo.proximity import LIMIT_MAX
 from storage import positions, streams
 from storage.ids import is_id, new_id
 from storage.positions import Place
+from storage.postgres import UNREACHABLE
 
 log = logging.getLogger("hereabouts.user")
 
 REGION_PATIENCE_S = 2.0
 _RETRY_S = 0.2
-_RESTORED_AT_ONCE = 200
+_RESTORED_AT_ONCE = 50
 
 
 class UserHost:
@@ -44,20 +46,27 @@ class UserHost:
         self._moved: list[tuple[Activation, Fix, bool]] = []
         self._unsaved: dict[tuple[int, str], Place] = {}
         self._saving = False
+        self._restoring: dict[str, tuple[asyncio.Future[dict[str, streams.UserRecord]], Place | None]] = {}
+        """People who are being restored: where their records will be, and their places."""
 
     # -- life ---------------------------------------------------------------------------------------
 
     async def load(self, activation: Activation) -> UserState | None:
         if not is_id(activation.key):
             return None
-        async with self._shard.pool.acquire() as connection:
-            record = await streams.load_user(connection, activation.key)
+        restoring = self._restoring.get(activation.key)
+        if restoring is not None:
+            record, place = (await asyncio.shield(restoring[0])).get(activation.key), restoring[1]
+        else:
+            place = None
+            async with self._shard.pool.acquire() as connection:
+                record = await streams.load_user(connection, activation.key)
         if record is None:
             return None
         state = UserState(activation.key, record, visits=dict(record.visits), located=bool(record.visits))
         for fence, (_, entered_at_ms) in record.open_visits.items():
             state.fences[fence] = Standing(seen=True, entered_at_ms=entered_at_ms)
-        place = self._unsaved.get((activation.slot, activation.key))
+        place = self._unsaved.get((activation.slot, activation.key), place)
         if place is None:
             try:
                 place = await positions.load(self._shard.valkey, activation.slot, activation.key)
@@ -91,11 +100,29 @@ class UserHost:
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("no snapshot of positions: %s", type(error).__name__)
             return
-        for start in range(0, len(people), _RESTORED_AT_ONCE):
-            for person in people[start : start + _RESTORED_AT_ONCE]:
-                nothing = wire.Unsubscribe(0, f"me@{person}", person, "")
-                shard.deliver(nothing, NOBODY, "")
-            await asyncio.sleep(0.05)
+        names = list(people)
+        for start in range(0, len(names), _RESTORED_AT_ONCE):
+            await self._restore({name: people[name] for name in names[start : start + _RESTORED_AT_ONCE]})
+
+    async def _restore(self, people: dict[str, Place]) -> None:
+        """Some at a time, in a few queries: who asks for something meanwhile does not wait for them all."""
+        shard, loop = self._shard, asyncio.get_running_loop()
+        since_s = loop.time()
+        records: asyncio.Future[dict[str, streams.UserRecord]] = loop.create_future()
+        records.add_done_callback(lambda done: done.exception())  # nobody may be waiting for it
+        self._restoring |= {person: (records, place) for person, place in people.items()}
+        for person in people:
+            shard.deliver(wire.Unsubscribe(0, f"me@{person}", person, ""), NOBODY, "")
+        try:
+            async with shard.pool.acquire() as connection:
+                records.set_result(await streams.load_users(connection, list(people)))
+        except (asyncpg.PostgresError, *UNREACHABLE) as error:
+            records.set_exception(error)  # each is loaded by itself then
+        finally:
+            for person in people:
+                self._restoring.pop(person, None)
+        await asyncio.sleep(0.005)  # they are activated meanwhile
+        await asyncio.sleep((loop.time() - since_s) / 2)
 
     def gateway_lost(self, activation: Activation, gateway: str) -> None:
         self._run(activation, user.gateway_lost(activation.state, gateway, self._shard.now_ms()))

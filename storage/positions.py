@@ -60,14 +60,17 @@ async def forget(valkey: redis.Redis, slot: int, user: str) -> None:
     await valkey.hdel(_key(slot), user)
 
 
-async def load_slots(valkey: redis.Redis, slots: Iterable[int], newer_than_ms: int) -> list[str]:
-    """The people of these slots whose fix is newer than a moment."""
-    users: list[str] = []
+async def load_slots(valkey: redis.Redis, slots: Iterable[int], newer_than_ms: int) -> dict[str, Place]:
+    """The people of these slots whose fix is newer than a moment, and where they are."""
+    found: dict[str, Place] = {}
     wanted = sorted(slots)
     for start in range(0, len(wanted), _BATCH):
         pipe = valkey.pipeline(transaction=False)
         for slot in wanted[start : start + _BATCH]:
             pipe.hgetall(_key(slot))
         for places in await pipe.execute():
-            users += [u.decode() for u, raw in places.items() if _decoder.decode(raw).t_ms > newer_than_ms]
-    return users
+            for user, raw in places.items():
+                place = _decoder.decode(raw)
+                if place.t_ms > newer_than_ms:
+                    found[user.decode()] = place
+    return found

@@ -1,5 +1,7 @@
 """A person's own durable streams, `me` and `fences`, and the crossings that feed the latter."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -53,47 +55,71 @@ class CrossingRow:
 
 async def load_user(connection: asyncpg.Connection, user: str) -> UserRecord | None:
     """The facts about one person that their actor decides by; None where there is no such active person."""
-    found = await connection.fetchrow(
-        "SELECT visibility_audience, visibility_precision FROM users WHERE id = $1 AND status = 'active'",
-        user,
+    return (await load_users(connection, [user])).get(user)
+
+
+async def load_users(connection: asyncpg.Connection, users: Sequence[str]) -> dict[str, UserRecord]:
+    """The same about many, in as many queries; who is not an active person is left out."""
+    found = await connection.fetch(
+        """SELECT id::text, visibility_audience, visibility_precision FROM users
+        WHERE id = ANY($1::uuid[]) AND status = 'active'""",
+        users,
     )
-    if found is None:
-        return None
-    blocked: set[str] = set()
-    matched: set[str] = set()
+    blocked: dict[str, set[str]] = defaultdict(set)
+    matched: dict[str, set[str]] = defaultdict(set)
     for row in await connection.fetch(
-        """SELECT low_id, high_id, state, low_blocks OR high_blocks AS blocked FROM connections
-        WHERE (low_id = $1 OR high_id = $1) AND (low_blocks OR high_blocks OR state = 'matched')""",
-        user,
+        """SELECT w.id::text AS one, low_blocks OR high_blocks AS blocked,
+            CASE WHEN c.low_id = w.id THEN c.high_id ELSE c.low_id END::text AS other
+        FROM unnest($1::uuid[]) AS w (id) CROSS JOIN LATERAL (
+            SELECT * FROM connections WHERE low_id = w.id
+            UNION ALL SELECT * FROM connections WHERE high_id = w.id) c
+        WHERE low_blocks OR high_blocks OR c.state = 'matched'""",
+        users,
     ):
-        other = str(row["high_id"]) if str(row["low_id"]) == user else str(row["low_id"])
-        (blocked if row["blocked"] else matched).add(other)
-    mates = await connection.fetch(
-        """SELECT DISTINCT o.user_id FROM room_members m JOIN rooms r ON r.id = m.room_id AND r.kind = 'group'
-        JOIN room_members o ON o.room_id = m.room_id AND o.state = 'member'
-        WHERE m.user_id = $1 AND m.state = 'member' AND o.user_id <> $1 LIMIT 100000""",
-        user,
-    )
-    visits = await connection.fetch(
-        """SELECT fence_id, max(visit) AS visits,
+        (blocked if row["blocked"] else matched)[row["one"]].add(row["other"])
+    mates: dict[str, set[str]] = defaultdict(set)
+    for row in await connection.fetch(
+        """SELECT w.id::text AS one, c.mate::text FROM unnest($1::uuid[]) AS w (id) CROSS JOIN LATERAL (
+            SELECT DISTINCT o.user_id AS mate FROM room_members m
+            JOIN rooms r ON r.id = m.room_id AND r.kind = 'group'
+            JOIN room_members o ON o.room_id = m.room_id AND o.state = 'member'
+            WHERE m.user_id = w.id AND m.state = 'member' AND o.user_id <> w.id LIMIT 100000) c""",
+        users,
+    ):
+        mates[row["one"]].add(row["mate"])
+    visits: dict[str, dict[str, int]] = defaultdict(dict)
+    open_visits: dict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
+    for row in await connection.fetch(
+        """SELECT user_id::text AS one, fence_id::text AS fence, max(visit) AS visits,
             max(visit) FILTER (WHERE exited_at IS NULL) AS open,
             max(extract(epoch FROM entered_at) * 1000) FILTER (WHERE exited_at IS NULL) AS entered_ms
-        FROM fence_visits WHERE user_id = $1 GROUP BY fence_id""",
-        user,
-    )
-    grants = await connection.fetch(
-        "SELECT fence_id FROM fence_grants WHERE user_id = $1 AND auto_join", user
-    )
-    return UserRecord(
-        found["visibility_audience"],
-        found["visibility_precision"],
-        frozenset(blocked),
-        frozenset(matched),
-        frozenset(str(r["user_id"]) for r in mates),
-        {str(r["fence_id"]): (r["open"], int(r["entered_ms"])) for r in visits if r["open"] is not None},
-        {str(r["fence_id"]): r["visits"] for r in visits},
-        frozenset(str(r["fence_id"]) for r in grants),
-    )
+        FROM fence_visits WHERE user_id = ANY($1::uuid[]) GROUP BY user_id, fence_id""",
+        users,
+    ):
+        visits[row["one"]][row["fence"]] = row["visits"]
+        if row["open"] is not None:
+            open_visits[row["one"]][row["fence"]] = (row["open"], int(row["entered_ms"]))
+    grants: dict[str, set[str]] = defaultdict(set)
+    for row in await connection.fetch(
+        """SELECT user_id::text AS one, fence_id::text AS fence FROM fence_grants
+        WHERE user_id = ANY($1::uuid[]) AND auto_join""",
+        users,
+    ):
+        grants[row["one"]].add(row["fence"])
+    return {
+        one: UserRecord(
+            row["visibility_audience"],
+            row["visibility_precision"],
+            frozenset(blocked.get(one, ())),
+            frozenset(matched.get(one, ())),
+            frozenset(mates.get(one, ())),
+            open_visits.get(one, {}),
+            visits.get(one, {}),
+            frozenset(grants.get(one, ())),
+        )
+        for row in found
+        for one in (row["id"],)
+    }
 
 
 async def head(connection: asyncpg.Connection, user: str, stream: str) -> tuple[str, int]:
