@@ -17,6 +17,9 @@ SWEEP_S = 1.0
 WEIGH_EVERY = 5
 """Sweeps between two looks at the memory."""
 
+SLICE = 1_000
+"""Activations that are looked at in one go, which takes under a millisecond."""
+
 SHED_ABOVE = 0.80
 SHED_UNTIL = 0.75
 
@@ -59,40 +62,48 @@ class Housekeeping:
             await asyncio.sleep(SWEEP_S)
             self._shard.spawn(self._shard.moving.look_after())
             self._shard.fan_out.relays.look_after(lambda ch: owner_of(ch) in self._shard.activations)
-            self.sweep()
+            await self.sweep()
 
-    def sweep(self) -> None:
-        """Once."""
+    async def sweep(self) -> None:
+        """Once through all activations, a slice at a time: those that are sent something do not wait."""
         shard = self._shard
-        now_ms = shard.now_ms()
         idle_ms = shard.config.idle_deactivate_s * 1000
-        for activation in list(shard.activations.values()):
-            if activation.stage is not Stage.ACTIVE or activation.busy:
-                continue
-            host = shard.hosts[activation.kind]
-            host.expire(activation, now_ms)
-            if now_ms - activation.used_at_ms > idle_ms and host.is_idle(activation):
-                shard.deactivate(activation)
+        everybody = list(shard.activations.values())
+        for start in range(0, len(everybody), SLICE):
+            now_ms = shard.now_ms()
+            for activation in everybody[start : start + SLICE]:
+                if activation.stage is not Stage.ACTIVE or activation.busy:
+                    continue
+                host = shard.hosts[activation.kind]
+                host.expire(activation, now_ms)
+                if now_ms - activation.used_at_ms > idle_ms and host.is_idle(activation):
+                    shard.deactivate(activation)
+            await asyncio.sleep(0)
         self._sweeps += 1
         if self._sweeps % WEIGH_EVERY == 0:
-            self.weigh()
+            await self.weigh()
 
-    def weigh(self) -> None:
+    async def weigh(self) -> None:
         """Takes the coldest that nobody would miss out of memory when it is short."""
         shard = self._shard
         budget = shard.config.memory_budget_mib * 2**20
-        weights = {
-            identity: ACTIVATION_BYTES + shard.hosts[each.kind].size_bytes(each)
-            for identity, each in shard.activations.items()
-            if each.is_live
-        }
+        weights: dict[tuple[str, str], int] = {}
+        everybody = list(shard.activations.items())
+        for start in range(0, len(everybody), SLICE):
+            for identity, each in everybody[start : start + SLICE]:
+                if each.is_live:
+                    weights[identity] = ACTIVATION_BYTES + shard.hosts[each.kind].size_bytes(each)
+            await asyncio.sleep(0)
         self.memory_bytes = sum(weights.values())
         if self.memory_bytes <= SHED_ABOVE * budget:
             return
         idle = (
             each
-            for each in shard.activations.values()
-            if each.stage is Stage.ACTIVE and not each.busy and shard.hosts[each.kind].is_idle(each)
+            for identity, each in shard.activations.items()
+            if identity in weights
+            and each.stage is Stage.ACTIVE
+            and not each.busy
+            and shard.hosts[each.kind].is_idle(each)
         )
         for activation in coldest(idle, weights, self.memory_bytes - int(SHED_UNTIL * budget)):
             self.memory_bytes -= weights[activation.kind, activation.key]

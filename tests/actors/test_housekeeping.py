@@ -58,7 +58,7 @@ async def test_who_is_not_needed_goes_after_a_while_and_comes_back_when_called(s
         shard = shard_of(small, "room", room)
         later_ms = shard.now_ms() + 1000 * int(shard.config.idle_deactivate_s) + 1
         shard.now_ms = lambda later_ms=later_ms: later_ms
-        shard.housekeeping.sweep()
+        await shard.housekeeping.sweep()
     assert ("room", empty) not in shard_of(small, "room", empty).activations
     assert ("room", heard) in shard_of(small, "room", heard).activations
     again = await small.publish(empty, ann, "x", cid="1")
@@ -80,13 +80,13 @@ async def test_above_80_percent_of_the_budget_the_coldest_idle_go_until_75(small
     coldest_heard = rooms[0]
     await small.subscribe(f"room:{coldest_heard}", ann, "c")
     shard.activations["room", coldest_heard].used_at_ms = since_ms
-    shard.housekeeping.weigh()
+    await shard.housekeeping.weigh()
     held = shard.housekeeping.memory_bytes
     object.__setattr__(shard.config, "memory_budget_mib", held / 2**20 / 0.79)
-    shard.housekeeping.weigh()
+    await shard.housekeeping.weigh()
     assert shard.housekeeping.shed == 0
     object.__setattr__(shard.config, "memory_budget_mib", held / 2**20 / 0.90)
-    shard.housekeeping.weigh()
+    await shard.housekeeping.weigh()
     left = [room for room in rooms if ("room", room) in shard.activations]
     gone = shard.housekeeping.shed
     assert 0 < gone < len(rooms) - 1
