@@ -9,7 +9,7 @@ from cluster.layout import Layout
 from cluster.leftovers import remove_leftovers
 from cluster.node import locked
 
-PATIENCE_S = 60.0
+PATIENCE_S = 100.0  # draining takes up to 30 s, and as long again for the clients of other nodes
 
 
 async def down(place: Layout, tell: Callable[[str], None]) -> bool:

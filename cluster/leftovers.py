@@ -20,16 +20,19 @@ async def remove_leftovers(place: Layout, tell: Callable[[str], None]) -> None:
     """
     state = engine.read(place.state)
     if state is not None:
-        recorded = [each for each in state.processes.values() if processes.is_alive(each)]
-        below = processes.descendants(each.pid for each in recorded)
-        everything = list(dict.fromkeys([*recorded, *below, *_marked(state.mark)]))
-        if everything:
+        while everything := _left_behind(state):  # Ray may start a worker while it is being ended
             tell(f"stopping {len(everything)} processes that an earlier engine left behind")
             await stop_all(everything)
         place.state.unlink(missing_ok=True)
     if place.run.exists():
         layout.prepare_run_folder(place.run)  # refuses one that is not ours
         shutil.rmtree(place.run)
+
+
+def _left_behind(state: engine.EngineState) -> list[Identity]:
+    recorded = [each for each in state.processes.values() if processes.is_alive(each)]
+    below = processes.descendants(each.pid for each in recorded)
+    return list(dict.fromkeys([*recorded, *below, *_marked(state.mark)]))
 
 
 def _marked(mark: str) -> list[Identity]:

@@ -79,14 +79,29 @@ def send(identity: Identity, number: signal.Signals) -> None:
             os.kill(identity.pid, number)
 
 
+def _has_let_go(identity: Identity) -> bool:
+    """Whether the process has ended and holds no port or file any more: of one that was killed the first
+    thread is a zombie while others are still on their way out, with all that they share.
+    """
+    found = read_stat(identity.pid)
+    if found is None or found.started_ticks != identity.started_ticks or boot_id() != identity.boot:
+        return True
+    if found.state not in "ZX":
+        return False
+    try:
+        return len(os.listdir(f"/proc/{identity.pid}/task")) <= 1  # noqa: PTH208 (names, not paths)
+    except OSError:
+        return True
+
+
 async def wait_gone(identities: Iterable[Identity], timeout_s: float) -> list[Identity]:
     """Wait until they have ended; returns those that have not."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
-    left = [each for each in identities if is_alive(each)]
+    left = [each for each in identities if not _has_let_go(each)]
     while left and loop.time() < deadline:
         await asyncio.sleep(0.02)
-        left = [each for each in left if is_alive(each)]
+        left = [each for each in left if not _has_let_go(each)]
     return left
 
 
