@@ -6,6 +6,7 @@ by `peers/install.sh`; where that fails its row says so, and the claim goes on w
 
 import argparse
 import gc
+import signal
 import sys
 import time
 import traceback
@@ -169,6 +170,9 @@ def claim(name: str, doc: str, settings: dict[str, Any], *, seconds: float, wind
     given = options.parse_args()
     if given.quick:
         given.seconds, given.windows = min(1.5, given.seconds), 1
+    # However it is ended, the servers that it started are stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.disable()  # a pause of the driver would be taken for one of the server
     shared = {
         "window_s": given.seconds,
