@@ -11,6 +11,7 @@ counted against the fewest that any algorithm needs.
 
 import asyncio
 import json
+import logging
 import math
 import random
 import time
@@ -233,6 +234,7 @@ async def simulate(run: Claim, seed: int, shards: int, channels: int) -> dict[st
 def main() -> None:
     assert __doc__
     run = claim("capacity", __doc__, {"day_of_a_user": DAY, "users": USERS}, seconds=0, windows=1)
+    logging.getLogger("hereabouts.directory").setLevel(logging.ERROR)  # it warns of each shard that dies
     costs = unit_costs(run)
     with run.trying("needs"):
         for users in USERS:
