@@ -139,12 +139,13 @@ class HandOff:
             self._incoming.setdefault(message.slot, []).append((self._loop.time(), message))
             asker.answer({})
         elif isinstance(message, wire.Barrier):
-            self._when_known(message.version, lambda: asker.answer({}))
+            self.when_known(message.version, lambda: asker.answer({}))
         elif isinstance(message, wire.HoldsQuery):
             slots = message.slots
-            self._when_known(message.version, lambda: asker.answer(self._held(slots, gateway)))
+            self.when_known(message.version, lambda: asker.answer(self._held(slots, gateway)))
 
-    def _when_known(self, version: int, work: Callable[[], None]) -> None:
+    def when_known(self, version: int, work: Callable[[], None]) -> None:
+        """Does it once a view is known that is at least this new, behind what waited for that view."""
         if self._shard.router.view.version >= version:
             work()
         else:

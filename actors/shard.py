@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from actors import messages as wire
@@ -146,7 +147,8 @@ class Shard(Turns):
                 self._hello(link, message)
                 gateway = message.incarnation
             elif isinstance(message, wire.Told):
-                self._told(gateway, message)
+                # Rooms that are on their way here come with the view that the gateway knows already.
+                self.moving.when_known(view_version, partial(self._told, gateway, message))
             elif isinstance(message, wire.Relayed | wire.RelayFence | wire.Reply):
                 self.fan_out.relays.took(link, message)
             elif isinstance(message, wire.StatusQuery):
