@@ -6,6 +6,7 @@ by `peers/install.sh`; where that fails its row says so, and the claim goes on w
 
 import argparse
 import gc
+import math
 import signal
 import sys
 import time
@@ -132,14 +133,15 @@ class Claim:
     def goal(self, what: str, value: float, holds: Callable[[float], bool]) -> None:
         """Notes whether a goal is reached (NaN never is)."""
         reached = bool(holds(value))
-        self.goals.append({"goal": what, "value": round(value, 3), "reached": reached})
+        known = None if math.isnan(value) else round(value, 3)
+        self.goals.append({"goal": what, "value": known, "reached": reached})
 
     def finish(self, table: list[tuple[str, ...]]) -> None:
         """Prints the table and the goals, writes the file, ends the program badly if a part failed."""
         machine = describe(*_PACKAGES)
         results.show(machine, table)
         for each in self.goals:
-            print(f"{'reached' if each['reached'] else 'MISSED '}  {each['value']:>9}  {each['goal']}")
+            print(f"{'reached' if each['reached'] else 'MISSED '}  {each['value']!s:>9}  {each['goal']}")
         result = {
             "machine": machine,
             "settings": self.settings | {"seconds_in_all": round(time.monotonic() - self.begun_s)},

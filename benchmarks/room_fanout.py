@@ -8,7 +8,7 @@ This engine has one configuration for all rows (two shards; a gateway's tick is 
 memory, as the peers do it; a durable one, each message committed to Postgres before it is pushed, and after
 the run every message is found in its history; and a room in memory whose members are on two gateways.
 
-    python -m benchmarks.room_fanout [--quick] [--only NAME] [--seconds 2.5] [--windows 3]
+    python -m benchmarks.room_fanout [--quick] [--only NAME] [--seconds 2] [--windows 3]
 """
 
 from collections.abc import Callable, Sequence
@@ -55,7 +55,7 @@ def measure(run: Claim, entrant: Entrant, server: Server, label: str, members: i
 def main() -> None:
     assert __doc__
     run = claim(
-        "room_fanout", __doc__, {"body_bytes": 256, "publishers": crowd.PUBLISHERS}, seconds=2.5, windows=3
+        "room_fanout", __doc__, {"body_bytes": 256, "publishers": crowd.PUBLISHERS}, seconds=2, windows=3
     )
 
     def rows(kinds: Sequence[tuple[str, str]]) -> Callable[[Entrant, Server], None]:
