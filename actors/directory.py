@@ -83,6 +83,8 @@ class Directory:
         self._peers: dict[Link, wire.Hello] = {}
         self._gateways: dict[str, str] = {}
         self._incarnations: dict[int, str] = {}
+        """Shard → the newest process that said it is this shard."""
+        self._admitted: dict[int, str] = {}
         self._handed: dict[int, int] = {}
         """Slot → the epoch under which it was given by hand-off."""
         self._lost_at_s: dict[int, float] = {}
@@ -189,6 +191,8 @@ class Directory:
         self._peers[link] = hello
         if hello.role == "shard":
             shard = int(hello.name)
+            # Before its epochs are raised: no view may give them to the process that it replaces (ACT-4).
+            self._incarnations[shard] = max(self._incarnations.get(shard, ""), hello.incarnation)
             try:
                 self.ownership = await self._known_store.admit_shard(
                     self.term, shard, hello.incarnation, hello.address
@@ -200,8 +204,8 @@ class Directory:
                 return
             self.shards[shard] = link
             self._lost_at_s.pop(shard, None)
-            is_new = self._incarnations.get(shard) != hello.incarnation
-            self._incarnations[shard] = hello.incarnation
+            is_new = self._admitted.get(shard) != hello.incarnation
+            self._admitted[shard] = hello.incarnation
             self.mover.arrived(shard, is_new=is_new)
             if self._first_shard_at_s is None:
                 self._first_shard_at_s = self._loop.time()
