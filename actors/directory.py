@@ -235,6 +235,10 @@ class Directory:
             self._gateways.pop(hello.name, None)
         else:
             return
+        self._soon(self._renew)
+
+    async def _renew(self) -> None:
+        """A change by itself: the one that asks for it is done when the store must be asked again."""
         self.ownership = await self._known_store.raise_version(self.term)
         self.publish()
 
