@@ -39,6 +39,7 @@ async def listen_to_changes(shard: Caching) -> None:
                     for kind, key in list(shard.activations):
                         shard.changed(kind, key)
                     shard.changed("fence", "*")
+                    shard.changed("user", "*")
                     shard.changed("split", "*")
                 first = False
                 while not connection.is_closed():

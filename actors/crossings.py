@@ -33,9 +33,15 @@ _RETRY_S = 0.2
 class Crossings:
     """The fences that all people of a shard are measured against, and what comes of it."""
 
-    def __init__(self, shard: Hosting, tell: Callable[[Activation], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        shard: Hosting,
+        tell: Callable[[Activation], Awaitable[None]],
+        stored: Callable[[Activation], None],
+    ) -> None:
         self._shard = shard
         self._tell = tell
+        self._stored = stored
         self._book = FenceBook()
 
     async def reload(self) -> None:
@@ -96,6 +102,7 @@ class Crossings:
             await self._record_all(activation)
         finally:
             activation.recording = False
+        self._stored(activation)
 
     async def _record_all(self, activation: Activation) -> None:
         while activation.crossings and activation.stage is not Stage.GONE:

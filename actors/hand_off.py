@@ -23,6 +23,7 @@ from actors.fanout import FanOut
 from actors.host import Host
 from actors.link import Link
 from actors.messages import Message
+from actors.online_host import OnlineHost
 from actors.placement import SLOTS, addressee, slot_of
 from actors.protocol import EngineError, ErrorCode
 from actors.router import Router
@@ -63,6 +64,7 @@ class Shard(Protocol):
     router: Router
     activations: dict[tuple[str, str], Activation]
     fan_out: FanOut
+    online: OnlineHost
     hosts: dict[str, Host]
 
     def deliver(self, message: wire.Request, asker: Asker, gateway: str) -> None:
@@ -238,6 +240,9 @@ class HandOff:
         size = 0
         for slot in sorted(slots):
             told = [gateway for gateway in shard.fan_out.tellers(slot) if gateway not in telling[slot]]
+            people = shard.online.given(slot)
+            if people:
+                states[slot].append(("online", str(slot), people))
             parts = freeze(states.pop(slot))
             for number, part in enumerate(parts):
                 take = wire.Take(0, slot, epochs[slot] + 1, number, len(parts), gateways, told, part)
@@ -335,6 +340,7 @@ class HandOff:
         gone = [each for each in self._shard.activations.values() if each.slot in changed]
         for activation in gone:
             self._let_go(activation)
+        self._shard.online.table.drop(changed)
         came = {slot for slot in changed if view.owners[slot] == number}
         handed = came.intersection(view.handed)
         for slot in sorted(handed):
@@ -347,6 +353,7 @@ class HandOff:
                     self._thaw(take, set(take.gateways) - told)
         warm = came & self._warm.keys()
         self._shard.router.knows(warm)
+        self._shard.online.table.begins(came - warm, self._shard.now_ms())
         return came - warm
 
     def _let_go(self, activation: Activation) -> None:
@@ -367,6 +374,9 @@ class HandOff:
     def _thaw(self, take: wire.Take, lost: set[str]) -> None:
         shard = self._shard
         for kind, key, state in thaw(take.states):
+            if kind == "online":
+                shard.online.taken(take.slot, state, lost)
+                continue
             activation = Activation(kind, key, take.slot, Stage.ACTIVE, state, busy=False, running=False)
             activation.used_at_ms = shard.now_ms()
             shard.activations[kind, key] = activation

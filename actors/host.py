@@ -11,6 +11,7 @@ from actors.reminders import Reminders
 from actors.router import Router
 
 if TYPE_CHECKING:
+    from actors.online_host import OnlineHost
     from actors.splits import Splits
 
 
@@ -88,6 +89,10 @@ class Hosting(Protocol):
     @property
     def reminders(self) -> Reminders:
         """How an actor is told something at a time, whatever becomes of this process."""
+
+    @property
+    def online(self) -> "OnlineHost":
+        """Who of the shard's people is online."""
 
     def now_ms(self) -> int:
         """Unix milliseconds."""

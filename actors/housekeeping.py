@@ -11,6 +11,7 @@ from actors.fanout import FanOut
 from actors.hand_off import HandOff
 from actors.host import Host
 from actors.metrics import count
+from actors.online_host import OnlineHost
 from actors.placement import owner_of
 
 SWEEP_S = 1.0
@@ -35,6 +36,7 @@ class Shard(Protocol):
     hosts: dict[str, Host]
     moving: HandOff
     fan_out: FanOut
+    online: OnlineHost
 
     def now_ms(self) -> int:
         """Unix milliseconds."""
@@ -79,6 +81,7 @@ class Housekeeping:
                 if now_ms - activation.used_at_ms > idle_ms and host.is_idle(activation):
                     shard.deactivate(activation)
             await asyncio.sleep(0)
+        shard.online.sweep(shard.now_ms())
         self._sweeps += 1
         if self._sweeps % WEIGH_EVERY == 0:
             await self.weigh()

@@ -8,10 +8,12 @@ gateway that needs it. `ch` is an *internal* channel name:
     presence:room:<room>     map      actor room:<room>
     me@<user>, fences@<user> stream   actor user:<user>
     near@<user>#<conn>       map      actor user:<user> (one per subscription: filters differ)
+    presence:matches@<user>  map      actor user:<user>
 """
 
 from typing import Any
 
+from actors.person_messages import Away, Here, MatchOnline, OnlineChanged, WatchOnline
 from actors.push_messages import (
     JSON,
     Fence,
@@ -45,12 +47,12 @@ from actors.slot_messages import (
 )
 
 __all__ = [
-    "JSON", "Barrier", "Fence", "Framed", "Hello", "HoldsQuery", "Load", "Pulse", "Push", "PushCounts",
-    "PushEphemeral", "PushMap", "PushPeople", "PushPresence", "PushTop", "Pushed", "RelayFence",
-    "Relayed", "Retire", "Seal", "StatusQuery", "Take", "Unrelayed", "Unseal", "Unsubscribed", "View",
-    "ViewQuery",
+    "JSON", "Away", "Barrier", "Fence", "Framed", "Hello", "Here", "HoldsQuery", "Load", "MatchOnline",
+    "OnlineChanged", "Pulse", "Push", "PushCounts", "PushEphemeral", "PushMap", "PushPeople",
+    "PushPresence", "PushTop", "Pushed", "RelayFence", "Relayed", "Retire", "Seal", "StatusQuery", "Take",
+    "Unrelayed", "Unseal", "Unsubscribed", "View", "ViewQuery", "WatchOnline",
 ]  # fmt: skip
-"""What this takes from push_messages.py and slot_messages.py; everybody has all messages from here."""
+"""What this takes from its neighbours, `*_messages.py`; everybody has all messages from here."""
 
 
 # -- to a virtual actor: `rid` is set by the router, 0 where no reply is wanted ------------------------
@@ -324,6 +326,7 @@ Request = (
     Subscribe | Unsubscribe | Publish | Ephemeral | Position | History | PresenceQuery | NearQuery | Refresh
     | ViewQuery | RowsTold | Vacant | RegionEnter | RegionLeave | RegionWatch | RegionCandidates | Crossing
     | StatusQuery | Drain | RelayFence | Remind | Retire | Seal | Take | Barrier | HoldsQuery
+    | Here | Away | WatchOnline | MatchOnline | OnlineChanged
 )  # fmt: skip
 Message = (
     Request | Reply | Failure | Pushed | Hello | View | Told | Unseal | Bounced | Load | Relayed | Fence

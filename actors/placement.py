@@ -7,6 +7,11 @@ from actors.protocol import EngineError, ErrorCode
 
 SLOTS = 1024
 
+_TO_A_PERSON = (
+    wire.Position, wire.NearQuery, wire.RegionCandidates, wire.Here, wire.Away, wire.WatchOnline,
+    wire.MatchOnline, wire.OnlineChanged,
+)  # fmt: skip
+
 
 def slot_of(kind: str, key: str) -> int:
     """The slot of a virtual actor, the same in every process and release (CRC-32, ISO 3309).
@@ -31,7 +36,7 @@ def addressee(message: wire.Request) -> tuple[str, str]:
     channel = getattr(message, "ch", None)
     if channel is not None:
         return owner_of(channel)
-    if isinstance(message, wire.Position | wire.NearQuery | wire.RegionCandidates):
+    if isinstance(message, _TO_A_PERSON):
         return "user", message.user
     if isinstance(message, wire.RegionEnter | wire.RegionLeave | wire.RegionWatch):
         return "region", message.region

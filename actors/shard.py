@@ -23,6 +23,7 @@ from actors.housekeeping import Housekeeping
 from actors.link import Link, Listener, listen
 from actors.messages import Message
 from actors.metrics import histogram
+from actors.online_host import OnlineHost
 from actors.protocol import EngineError
 from actors.region_host import RegionHost
 from actors.room_host import RoomHost
@@ -71,6 +72,7 @@ class Shard(Turns):
         name = str(config.shard)
         super().__init__(config.shard, Router(RouterConfig(config.run_dir, "shard", name, "", config.site)))
         self.router.local = (config.shard, self.deliver_local)
+        self.online = OnlineHost(self)
         self.housekeeping = Housekeeping(self)
         self.splits = Splits(self)
         self.router.on_slots_moved = self._slots_moved
@@ -173,6 +175,7 @@ class Shard(Turns):
         peer = self._peers.pop(link, None)
         if peer is None or peer.role != "gateway" or not self.fan_out.closed(peer.incarnation, link):
             return
+        self.online.gateway_lost(peer.incarnation)
         for activation in list(self.activations.values()):
             if activation.is_live:
                 self.hosts[activation.kind].gateway_lost(activation, peer.incarnation)
@@ -180,6 +183,7 @@ class Shard(Turns):
     def _told(self, gateway: str, told: wire.Told) -> None:
         """Each room of these slots takes it in its turn, behind the subscriptions that came before."""
         self.fan_out.told(gateway, told)
+        self.online.told(gateway, told)
         slots = set(told.slots)
         for kind, key in [(a.kind, a.key) for a in self.activations.values() if a.slot in slots]:
             if kind == "room":
@@ -237,6 +241,7 @@ class Shard(Turns):
         users = self.hosts.get("user")
         if isinstance(users, UserHost):
             users.regions_moved(slots)
+            self.online.slots_moved(slots)
 
     def changed(self, kind: str, key: str) -> None:
         """Postgres tells of a business change; it is read anew by whom it touches."""
@@ -248,6 +253,8 @@ class Shard(Turns):
             self.deliver(wire.Refresh(0, kind, key), NOBODY, "")
         else:
             self.moving.changed(kind, key)
+            if kind == "user":
+                self.online.changed(key)
 
     async def refresh_fences(self, asker: Asker) -> None:
         users = self.hosts["user"]

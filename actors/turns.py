@@ -19,6 +19,7 @@ from actors.fanout import FanOut
 from actors.hand_off import HandOff
 from actors.host import Host
 from actors.messages import Request
+from actors.online_host import OnlineHost
 from actors.placement import addressee, slot_of
 from actors.protocol import EngineError, ErrorCode
 from actors.reminders import Reminders
@@ -32,7 +33,7 @@ _RETRY_S = 0.2
 _NEEDS_NO_ACTIVATION = (wire.Refresh, wire.RowsTold, wire.Vacant)
 """Nothing changes for an actor that is not live."""
 
-_OF_THE_LIVING = frozenset({wire.Subscribe, wire.RowsTold, wire.Remind})
+_OF_THE_LIVING = frozenset({wire.Subscribe, wire.RowsTold, wire.Remind, wire.Here})
 """Only of a gateway that is there; but for reminders, which come from none."""
 
 
@@ -43,6 +44,7 @@ class Turns(ABC):
         self.number = number
         self.router = router
         self.pool: Any
+        self.online: OnlineHost
         self.activations: dict[tuple[str, str], Activation] = {}
         self.hosts: dict[str, Host] = {}
         self.received = 0
@@ -92,6 +94,9 @@ class Turns(ABC):
             ):
                 asker.answer({})
                 return
+            if kind == "user" and not self.moving.holds(kind, slot):  # noqa: SIM102 - the second one acts
+                if self.online.takes(message, slot, asker, gateway):
+                    return
             activation = self.activations[identity] = Activation(kind, key, slot)
             activation.wait(Waiting(message, asker, gateway))
             if self.moving.holds(kind, slot):

@@ -1,7 +1,7 @@
 """A person: position, what others see of it, whom they see near, and their own streams. State and pure step.
 
-Their presence, position and crossings change in one order, this actor's (PRE-5). A precise position
-stays in here; regions are told the snapped one (GEO-20).
+Their presence (online.py), position and crossings change in one order, this actor's (PRE-5). A precise
+position stays in here; regions are told the snapped one (GEO-20).
 """
 
 from collections.abc import Callable
@@ -12,10 +12,11 @@ import msgspec
 
 from actors import messages as wire
 from actors.effects import Answer, Asker, Effect, Refuse, Send
+from actors.matches import MatchesView
 from actors.near import KeptViews, NearView, near_filter
-from actors.protocol import RECOVERY_LIMIT, ErrorCode
+from actors.protocol import ErrorCode
 from actors.region import PLACE_TTL_MS
-from actors.stream import Publication, Stream
+from actors.stream import Stream
 from geo.cells import Cell, parent_of, region_of, regions_within
 from geo.coordinates import LatLng
 from geo.crossings import Standing
@@ -86,11 +87,14 @@ class UserState:
     visits: dict[str, int] = field(default_factory=dict)
     located: bool = False
     """A fix of theirs counted before: a fence then hears of an `enter`, not of an initial `inside`."""
+    matches: MatchesView | None = None
+    """Of `presence:matches`, where somebody listens."""
 
     @property
     def is_idle(self) -> bool:
         """No subscription, and no place that regions would show."""
-        return not self.views and not any(self.listeners.values()) and not self.announced
+        listened = self.views or self.matches is not None or any(self.listeners.values())
+        return not listened and not self.announced
 
 
 def step(  # noqa: PLR0911, PLR0917 - one line per kind of message
@@ -153,6 +157,8 @@ def gateway_lost(state: UserState, gateway: str, now_ms: int) -> list[UserEffect
     for listeners in state.listeners.values():
         for conn in [conn for conn, peer in listeners.items() if peer == gateway]:
             del listeners[conn]
+    if state.matches is not None:
+        state.matches.listeners.lost(gateway)
     return _watch(state)
 
 
@@ -369,31 +375,3 @@ def _shows(state: UserState, near: NearView, now_ms: int) -> list[UserEffect]:
     shadow = {change[0]: change[3] if len(change) == 4 else -1 for change in changes}
     push = wire.PushMap(near.channel, near.seen.version, msgspec.json.encode(changes), shadow)
     return [Send(near.gateway, push)]
-
-
-# -- streams -----------------------------------------------------------------------------------------------
-
-
-def heard(state: UserState, name: str, events: list[Publication]) -> list[UserEffect]:
-    """New events of a stream, read from the log in order: pushes them to this person's connections."""
-    effects: list[UserEffect] = []
-    stream = state.streams[name]
-    for event in events:
-        if event.offset <= stream.top:
-            continue
-        stream.append(event)
-        push = wire.Push(f"{name}@{state.user}", event.offset, event.wire(), event.user)
-        effects += [Send(gateway, push) for gateway in sorted(set(state.listeners[name].values()))]
-    return effects
-
-
-def held_page(state: UserState, name: str, message: wire.History) -> dict[str, Any] | None:
-    """A page of a stream from the window; None where the log must be read."""
-    stream = state.streams[name]
-    if message.reverse or len(stream.window) < stream.top:
-        return None
-    after = max(message.offset, 0)
-    found = stream.after(after) or []
-    page = found[: min(message.limit, RECOVERY_LIMIT)]
-    pubs = [p.seen_by(state.user) for p in page]
-    return {"pubs": pubs, "epoch": stream.epoch, "offset": stream.top, "more": len(found) > len(page)}

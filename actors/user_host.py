@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -16,10 +17,10 @@ from actors.crossings import Crossings
 from actors.effects import NOBODY, Asker, Refuse
 from actors.host import Hosting
 from actors.near import near_filter
+from actors.own_streams import OwnStreams
 from actors.placement import slot_of
-from actors.protocol import RECOVERY_LIMIT, EngineError, ErrorCode
+from actors.protocol import EngineError, ErrorCode
 from actors.region import PLACE_TTL_MS
-from actors.stream import WINDOW, Publication, Stream
 from actors.user import Moved, ToRegion, UserState
 from geo.crossings import Standing
 from geo.fixes import Fix
@@ -42,7 +43,10 @@ class UserHost:
 
     def __init__(self, shard: Hosting) -> None:
         self._shard = shard
-        self.crossings = Crossings(shard, self._tail)
+        self._online = shard.online
+        self._online.decide = self._decide
+        self._streams = OwnStreams(shard)
+        self.crossings = Crossings(shard, self._streams.tail, self._online.tell)
         self._moved: list[tuple[Activation, Fix, bool]] = []
         self._unsaved: dict[tuple[int, str], Place] = {}
         self._saving = False
@@ -139,6 +143,8 @@ class UserHost:
     def is_quiet(self, activation: Activation) -> bool:
         if activation.crossings or activation.recording:
             return False
+        if self._online.looks(activation.key):
+            return False
         return all(moving is not activation for moving, _, _ in self._moved)
 
     def leaving(self, activation: Activation) -> None:
@@ -152,10 +158,12 @@ class UserHost:
         known = state.announced.keys() | {state.watching[0]} - {""}
         self._run(activation, user.announce_again(state, set(known), self._shard.now_ms()))
         self.crossings.close_removed(activation)
+        self._online.tell(activation)
 
     def expire(self, activation: Activation, now_ms: int) -> None:
         state: UserState = activation.state
         state.kept.expire(now_ms)
+        self._online.expire(activation, now_ms)
         self._run(activation, user.settled(state, now_ms))
         if state.announced and state.last is not None and now_ms - state.last.t_ms > PLACE_TTL_MS:
             leaving = [ToRegion(wire.RegionLeave(0, region, state.user)) for region in state.announced]
@@ -176,8 +184,12 @@ class UserHost:
 
     # -- turns --------------------------------------------------------------------------------------
 
-    def handle(self, activation: Activation, waiting: Waiting) -> Awaitable[None] | None:
+    def handle(  # noqa: PLR0911 - one line per kind of message
+        self, activation: Activation, waiting: Waiting
+    ) -> Awaitable[None] | None:
         message = waiting.message
+        if self._online.handles(activation, waiting):
+            return None
         if isinstance(message, wire.Refresh):
             return self._refresh(activation, waiting.asker)
         if isinstance(message, wire.NearQuery):
@@ -196,6 +208,13 @@ class UserHost:
                 return self._near(activation, waiting)
         self._step(activation, waiting)
         return None
+
+    async def _with_stream(self, activation: Activation, name: str, waiting: Waiting) -> None:
+        await self._streams.open(activation.state, name)
+        if isinstance(waiting.message, wire.History):
+            await self._streams.answer(activation.state, name, waiting)
+        else:
+            self._step(activation, waiting)
 
     def _step(self, activation: Activation, waiting: Waiting) -> None:
         effects = user.step(
@@ -257,80 +276,24 @@ class UserHost:
         shown = user.visible_rows(state, rows, message.radius_m, Audience.EVERYONE)
         asker.answer({"items": list(shown.values())[: min(message.limit, LIMIT_MAX)]})
 
-    # -- streams ------------------------------------------------------------------------------------
-
-    async def _with_stream(self, activation: Activation, name: str, waiting: Waiting) -> None:
-        state: UserState = activation.state
-        message = waiting.message
-        if name not in state.streams:
-            async with self._shard.pool.acquire() as connection:
-                epoch, top = await streams.head(connection, state.user, name)
-                newest = await streams.events(
-                    connection, state.user, name, after=0, before=top + 1, limit=WINDOW, newest_first=True
-                )
-            stream = Stream(epoch, top)
-            stream.window.extend(_publication(event) for event in reversed(newest))
-            state.streams[name] = stream
-        if not isinstance(message, wire.History):
-            self._step(activation, waiting)
-            return
-        stream = state.streams[name]
-        if message.epoch and message.epoch != stream.epoch:
-            raise EngineError(ErrorCode.UNRECOVERABLE, "the stream has another epoch")
-        waiting.asker.answer(user.held_page(state, name, message) or await self._page(state, name, message))
-
-    async def _page(self, state: UserState, name: str, message: wire.History) -> dict[str, Any]:
-        stream, limit = state.streams[name], max(0, min(message.limit, RECOVERY_LIMIT))
-        before, after = stream.top + 1, max(message.offset, 0)
-        if message.reverse:
-            before, after = (message.offset if message.offset >= 0 else before), 0
-        async with self._shard.pool.acquire() as connection:
-            found = await streams.events(
-                connection,
-                state.user,
-                name,
-                after=after,
-                before=before,
-                limit=limit + 1,
-                newest_first=message.reverse,
-            )
-        pubs = [_publication(event).seen_by(state.user) for event in found[:limit]]
-        return {"pubs": pubs, "epoch": stream.epoch, "offset": stream.top, "more": len(found) > limit > 0}
-
-    async def _tail(self, activation: Activation) -> None:
-        """Reads what was appended to the streams since, and pushes it."""
-        state: UserState = activation.state
-        for name, stream in list(state.streams.items()):
-            while True:
-                async with self._shard.pool.acquire() as connection:
-                    new = await streams.events(
-                        connection,
-                        state.user,
-                        name,
-                        after=stream.top,
-                        before=2**53,
-                        limit=RECOVERY_LIMIT,
-                        newest_first=False,
-                    )
-                self._run(activation, list(user.heard(state, name, [_publication(event) for event in new])))
-                if len(new) < RECOVERY_LIMIT:
-                    break
-
     async def _refresh(self, activation: Activation, asker: Asker) -> None:
         state: UserState = activation.state
         async with self._shard.pool.acquire() as connection:
             record = await streams.load_user(connection, state.user)
         if record is None:
             self._run(activation, [ToRegion(wire.RegionLeave(0, r, state.user)) for r in state.announced])
+            state.record = replace(state.record, visibility_audience="nobody")
+            self._online.refreshed(activation)
             asker.answer({})
             self._shard.deactivate(activation)
             return
         state.record = record
-        await self._tail(activation)
+        await self._streams.tail(activation)
         self._run(
             activation,
             [*user.placed(state, self._shard.now_ms()), *user.reviewed(state, self._shard.now_ms())],
         )
+        self._online.refreshed(activation)
         asker.answer({})
 
     # -- positions ----------------------------------------------------------------------------------
@@ -342,10 +305,19 @@ class UserHost:
             state.located = True
         self._shard.tick_soon()
 
+    def _decide(self, activation: Activation) -> None:
+        """Takes this person's fixes before the tick does."""
+        own = [each for each in self._moved if each[0] is activation]
+        if own:
+            self._moved = [each for each in self._moved if each[0] is not activation]
+            self._follow(own)
+
     def tick(self, now_ms: int) -> None:  # noqa: ARG002 - fixes carry their own time
         moved, self._moved = self._moved, []
-        if not moved:
-            return
+        if moved:
+            self._follow(moved)
+
+    def _follow(self, moved: list[tuple[Activation, Fix, bool]]) -> None:
         self.crossings.follow(moved)
         for activation, _, _ in moved:
             self._unsave(activation)
@@ -386,7 +358,3 @@ class UserHost:
                     await asyncio.sleep(_RETRY_S * 5)
         finally:
             self._saving = False
-
-
-def _publication(event: streams.UserEvent) -> Publication:
-    return Publication(event.offset, event.at_ms, event.id, "", "", event.body.encode())

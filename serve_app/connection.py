@@ -59,6 +59,7 @@ class Connection:
     __slots__ = (
         "backlog",
         "backlog_bytes",
+        "birth",
         "codec",
         "corked",
         "device",
@@ -83,6 +84,8 @@ class Connection:
         self.id = ""
         self.device = ""
         self.since_ms = 0
+        self.birth = 0
+        """Of the last word to the user's actor that this connection is here (online.py)."""
         self.write: Callable[[bytearray], None] = transport.send
         """Where a finished message goes: the transport, or the backlog while the socket takes none."""
         self.pending: bytearray | list[bytes] | None = None

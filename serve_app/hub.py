@@ -20,6 +20,7 @@ from serve_app.births import Births, Telling
 from serve_app.channel import Channel, CountsChannel, NearChannel, StreamChannel
 from serve_app.connection import Connection
 from serve_app.names import PASSIVE, held_as
+from serve_app.online import Online
 from serve_app.paging import Pages
 from serve_app.presence import PresenceChannel
 from serve_app.takeover import Takeover
@@ -65,6 +66,7 @@ class Hub:
         self.takeover = Takeover(self)
         self.births = Births()
         self.telling = Telling(router, self.births, self._holds)
+        self.online = Online(router, self.births, self.telling, self.connection)
         self._by_number: dict[int, Channel] = {}
         self._numbers = count(1)
         self._connections: dict[str, Connection] = {}
@@ -72,6 +74,7 @@ class Hub:
     def opened(self, connection: Connection) -> None:
         """A connection has a user now."""
         self._connections[connection.id] = connection
+        self.online.opened(connection)
 
     def connection(self, conn: str) -> Connection | None:
         """The connection of this id."""
@@ -151,6 +154,7 @@ class Hub:
         for subscription in list(connection.subscriptions.values()):
             self.release(subscription)
             self.leave(subscription, clean=clean)
+        self.online.closed(connection, clean=clean)
 
     def ask(self, subscription: Subscription, done: Done) -> None:
         """Asks the actor for what the subscription says. A copy is sent: the router numbers it."""
@@ -264,6 +268,7 @@ class Hub:
         """These slots have a new activation that answers now: it is told all that is held here."""
         settled = self.births.settled
         self.takeover.slots_moved(slots)
+        self.online.slots_moved(slots, self._connections.values())
         self.telling.told(slots, settled)
 
     # -- pushes ---------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ OTHER_MODES: dict[Kind, tuple[str, ...]] = {
 PASSIVE = "passive:"
 """What a gateway puts before a channel's name where only its counters are wanted."""
 
-_LATER = ("presence:matches", "share:", "fence:")
+_LATER = ("share:", "fence:")
 
 
 def internal_name(ch: str, user: str, connection: str) -> tuple[Kind, str]:
@@ -35,6 +35,8 @@ def internal_name(ch: str, user: str, connection: str) -> tuple[Kind, str]:
     if ch.startswith("presence:room:") and len(ch) > len("presence:room:"):
         _require_id(ch.removeprefix("presence:room:"))
         return "presence", ch
+    if ch == "presence:matches":
+        return "presence", f"presence:matches@{user}"
     if ch == "near":
         return "near", f"near@{user}#{connection}"
     if ch == "fences":

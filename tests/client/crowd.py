@@ -25,11 +25,11 @@ class LaterShard(Shard):
 
 
 class Watcher:
-    """Follows a room's presence strictly: what a diff says must fit what was said before."""
+    """Follows presence of a room, or of matches, strictly: what a diff says must fit what was said before."""
 
-    def __init__(self, connection: Connection, room: str) -> None:
+    def __init__(self, connection: Connection, room: str = "") -> None:
         self.connection = connection
-        self.ch = f"presence:room:{room}"
+        self.ch = f"presence:room:{room}" if room else "presence:matches"
         self.metas: dict[str, Meta] = {}
         self.history: list[tuple[str, str]] = []
         self._n = 0

@@ -110,3 +110,35 @@ async def lose_sockets(town: Town) -> None:
 def test_a_lost_socket_shows_as_a_leave_after_15_seconds_and_not_before(beside: Callable[..., None]) -> None:
     """And who comes back within them never left (no flicker, no ghost)."""
     beside(lose_sockets)
+
+
+async def test_matches_see_each_other_online_until_one_blocks(town: Town, codec: str) -> None:
+    """`presence:matches`: at once on a clean close, nobody else, nobody blocked, also after a resume."""
+    ann, bob, stranger = town.persons(3)
+    asked = await town.http("PUT", f"/v1/connections/{bob.user}", {"action": "request"}, ann)
+    accept = {"action": "accept", "version": asked.body["version"]}
+    assert (await town.http("PUT", f"/v1/connections/{ann.user}", accept, bob)).status == 200
+    watcher = await town.member(ann, codec)
+    view = await watcher.follow("presence:matches", mode="map")
+    assert isinstance(view, PresenceView)
+    await town.connected(stranger)
+    phone = await town.connected(bob, device="phone")
+    await until(lambda: view.users() == {bob.user})
+    (meta,) = view.metas.values()
+    assert (meta["u"], meta["device"]) == (bob.user, "phone")
+    await phone.close()
+    await until(lambda: view.users() == set())
+    tab = await town.connected(bob, device="tab")
+    await until(lambda: view.users() == {bob.user})
+    own = await tab.sub("presence:matches", mode="map")
+    assert {meta["u"] for meta in own["state"]} == {ann.user}
+    assert (await tab.command("pres", {"ch": "presence:matches"}))["count"] == 1
+    await watcher.drop()
+    await watcher.online()
+    assert view.users() == {bob.user}
+    assert (await town.http("PUT", f"/v1/connections/{bob.user}", {"action": "block"}, ann)).status == 200
+    await until(lambda: view.users() == set())
+    assert (await tab.command("pres", {"ch": "presence:matches"})) == {"metas": [], "count": 0}
+    await watcher.drop()
+    await watcher.online()
+    assert view.users() == set()

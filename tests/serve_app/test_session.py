@@ -369,7 +369,7 @@ async def test_replies_that_come_after_the_end_go_nowhere(gateway: Any) -> None:
     connection = await gateway.connected()
     far.answer = lambda _: ...
     connection.says({"id": 2, "sub": {"ch": f"room:{ROOM}"}}, {"id": 3, "hist": {"ch": "me"}})
-    await gateway.until(lambda: len(far.received) >= 3)
+    await gateway.until(lambda: far.of(wire.Subscribe) and far.of(wire.History))
     connection.session.closed(1000)
     far.answer = far.usual_answer
     for message in (far.of(wire.Subscribe)[0], far.of(wire.History)[0]):
