@@ -25,6 +25,9 @@ COMPLETE_BELOW = 0.9
 
 SAMPLE = 100
 
+EPOCH_BITS = 32
+"""See `Attendance.said`."""
+
 METAS_AT_ONCE = 200
 """How many leaves of a dead gateway share a push."""
 
@@ -93,6 +96,11 @@ class Attendance:
     """The sample of this second."""
     people_told: tuple[bool, int] = (False, 0)
     """What watchers were last told of sampling and count."""
+    said: int = 0
+    """The number of the last presence push: the slot's epoch when the room began anew (upper bits), and how
+    many pushes since. Two owners' links have no common order: gateways drop what is older, and ask again
+    where something is missing (PRE-3).
+    """
 
     @property
     def is_empty(self) -> bool:
@@ -106,6 +114,11 @@ class Attendance:
         return len(there.by_conn) - len(there.lost) - len(there.hidden) + len(self.caching.users)
 
     # -- who is there ------------------------------------------------------------------------------------
+
+    def says(self) -> int:
+        """The number of the next presence push."""
+        self.said += 1
+        return self.said
 
     def reviewed(self) -> bool:
         """Whether presence is a sample, which depends on how many there are."""
@@ -209,7 +222,8 @@ def announced(
 
     def flush() -> None:
         if joins or leaves:
-            push = wire.PushPresence(ch, "", msgspec.json.encode(joins), msgspec.json.encode(leaves))
+            together = msgspec.json.encode(joins), msgspec.json.encode(leaves)
+            push = wire.PushPresence(ch, "", *together, None, attendance.says())
             effects.append(Fan(targets, push, slot))
             joins.clear()
             leaves.clear()
@@ -217,7 +231,7 @@ def announced(
     for diff in diffs:
         hide = blocked.get(diff.user)
         if hide:
-            push = wire.PushPresence(ch, diff.user, *diff.wire(), list(hide))
+            push = wire.PushPresence(ch, diff.user, *diff.wire(), list(hide), attendance.says())
             effects.append(Fan(targets, push, slot))
             continue
         joins += diff.joins
@@ -244,7 +258,7 @@ def people_counted(attendance: Attendance, ch: str, slot: int) -> list[Effect]:
     if now == attendance.people_told:
         return []
     attendance.people_told = now
-    push = wire.PushPeople(ch, attendance.presence.count, now[0])
+    push = wire.PushPeople(ch, attendance.presence.count, now[0], attendance.says())
     return [Fan(attendance.watchers.occupancy.gateways, push, slot)]
 
 
@@ -283,5 +297,5 @@ def vanished(attendance: Attendance, ch: str, slot: int, user: str, others: froz
     if not others or not own:
         return []
     everybody_else = [who for who in attendance.watchers.users.values() if who not in others]
-    push = wire.PushPresence(ch, user, b"[]", leaves, everybody_else or None)
+    push = wire.PushPresence(ch, user, b"[]", leaves, everybody_else or None, attendance.says())
     return [Fan(attendance.watchers.occupancy.gateways, push, slot)]

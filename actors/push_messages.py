@@ -52,6 +52,8 @@ class PushPresence(Framed, tag=53):
     joins: JSON
     leaves: JSON
     hide: list[str] | None = None
+    said: int = 0
+    """Rises by one with each diff of the room; see `actors.attendance.Attendance.said`."""
 
 
 class PushCounts(Framed, tag=83):
@@ -68,6 +70,7 @@ class PushPeople(Framed, tag=89):
     ch: str
     count: int
     sampled: bool
+    said: int = 0
 
 
 class PushTop(Framed, tag=88):

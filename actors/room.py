@@ -266,6 +266,7 @@ def _watch(state: RoomState, message: wire.Subscribe, asker: Asker, gateway: str
     result = {
         "ch": message.ch, "mode": "map", "epoch": state.stream.epoch, "offset": 0, "recovered": False,
         "was_recovering": message.epoch != "", "pubs": [], "state": metas, "phase": "live",
+        "said": state.attendance.said,
     }  # fmt: skip
     return [Answer(asker, result | (count if state.attendance.is_sampled else {}))]
 

@@ -10,6 +10,7 @@ import asyncpg
 from actors import messages as wire
 from actors import room
 from actors.activation import Activation, Waiting
+from actors.attendance import EPOCH_BITS
 from actors.commit import Committer, CrossingDraft
 from actors.effects import Asker, ReadHistory
 from actors.host import Hosting
@@ -63,6 +64,7 @@ class RoomHost:
             stream = _stream(record)
             state = RoomState(activation.key, True, stream, record.members, record.blocked)
         state.is_direct = record.is_direct
+        state.attendance.said = self._shard.router.epoch_of(activation.slot) << EPOCH_BITS
         room.restore(state, stream)
         return state
 

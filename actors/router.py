@@ -241,7 +241,8 @@ class Router:
 
     def report(self, slots: Iterable[int]) -> None:
         """Reports those of `slots` whose epoch is new to us and whose shard answers. Where a slot was handed
-        over, its new owner may hold our subscriptions already: it is asked first.
+        over, its new owner may hold our subscriptions already: it is asked first. Not where it had an owner
+        between that we did not hear of: what that one pushed may not have come.
         """
         known, view = self._known_epochs, self.view
         handed = set(view.handed)
@@ -251,7 +252,7 @@ class Router:
             epoch, shard = view.epochs[slot], view.owners[slot]
             if known[slot] == epoch or slot in self.moves.holds or not self._answers(shard):
                 continue
-            if known[slot] and slot in handed and (self.local is None or shard != self.local[0]):
+            if known[slot] + 1 == epoch and slot in handed and (self.local is None or shard != self.local[0]):
                 ask.setdefault(shard, set()).add(slot)
             else:
                 moved.add(slot)

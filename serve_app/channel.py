@@ -34,8 +34,8 @@ class Channel:
     """What all kinds have in common."""
 
     __slots__ = (
-        "cuts", "droppable", "frames", "head", "holders", "is_dirty", "n", "name", "packed", "plain", "size",
-        "users", "variants",
+        "cuts", "droppable", "frames", "head", "heard", "holders", "is_dirty", "n", "name", "packed", "plain",
+        "size", "users", "variants",
     )  # fmt: skip
 
     def __init__(self, name: str, n: int) -> None:
@@ -46,6 +46,10 @@ class Channel:
         self.head = b'{"p":%d,' % n
         self.holders = 0
         """Subscriptions, with those that wait for their reply."""
+        self.heard = 0
+        """The newest number that was pushed while nobody here could take it: by another owner, perhaps, than
+        the one whose reply is on its way. Whoever joins below it has missed something.
+        """
         self.plain: dict[Connection, None] = {}
         self.packed: dict[Connection, None] = {}
         self.users: dict[str, list[Connection]] = {}

@@ -4,6 +4,7 @@ A subscription is asked of its actor and live from the reply on. Pushes go to th
 an actor's slot moves is in takeover.py.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,8 @@ from serve_app.takeover import Takeover
 from serve_app.tick import Tick
 
 RACE_TRIES = 3
+LATE_S = 0.5
+"""Two owners' links have no common order; what one is late with has come after this."""
 
 _FOR_PASSIVE = (wire.PushCounts, wire.Unsubscribed)
 
@@ -70,6 +73,7 @@ class Hub:
         self._by_number: dict[int, Channel] = {}
         self._numbers = count(1)
         self._connections: dict[str, Connection] = {}
+        self._loop = asyncio.get_running_loop()
 
     def opened(self, connection: Connection) -> None:
         """A connection has a user now."""
@@ -208,15 +212,11 @@ class Hub:
         to be asked again (a few times).
         """
         channel = subscription.channel
-        if (
-            isinstance(channel, StreamChannel)
-            and channel.users
-            and reply["epoch"] == channel.epoch
-            and reply["offset"] < channel.offset
-            and subscription.tries < RACE_TRIES
-        ):
-            subscription.tries += 1
-            return True
+        if isinstance(channel, StreamChannel) and subscription.tries < RACE_TRIES:
+            newest = max(channel.heard, channel.offset if channel.users else 0)
+            if channel.epoch in ("", reply["epoch"]) and reply["offset"] < newest:
+                subscription.tries += 1
+                return True
         subscription.tries = 0
         return False
 
@@ -224,23 +224,41 @@ class Hub:
         """The connection is a member from here on, at the position of the reply."""
         connection, channel = subscription.connection, subscription.channel
         if isinstance(channel, StreamChannel):
-            if channel.users and channel.epoch == reply["epoch"]:
-                if reply["offset"] > channel.offset:
-                    channel.floors[connection] = reply["offset"]
-            else:
-                if channel.users:  # the others are of an activation that is no more
-                    self.takeover.recover_all(channel)
-                channel.epoch, channel.offset = reply["epoch"], reply["offset"]
-            if subscription.message.filter:
-                channel.filters[connection] = subscription.message.filter
+            self._joins_stream(subscription, channel, reply)
         elif isinstance(channel, NearChannel):
             channel.epoch, channel.offset = reply["epoch"], reply["offset"]
             held = reply.pop("shadow", None)  # for the next activation; no client needs it
             channel.shadow = {row[0]: row[2] for row in reply.get("state", ())} if held is None else held
         channel.add(connection)
         if isinstance(channel, PresenceChannel):
-            channel.begins(connection, reply.get("state", []))
+            self._joins_presence(connection, channel, reply)
         subscription.is_live = True
+
+    def _joins_stream(self, subscription: Subscription, channel: StreamChannel, reply: Any) -> None:
+        connection = subscription.connection
+        if channel.epoch not in ("", reply["epoch"]):
+            channel.heard = 0
+        newest = max(channel.heard, reply["offset"])
+        if channel.users and channel.epoch == reply["epoch"]:
+            if reply["offset"] > channel.offset:
+                channel.floors[connection] = reply["offset"]
+        else:
+            if channel.users:  # the others are of an activation that is no more
+                self.takeover.recover_all(channel)
+            channel.epoch, channel.offset = reply["epoch"], reply["offset"]
+        if newest > channel.offset:
+            self._loop.call_later(LATE_S, self._fill, channel, newest)
+        if subscription.message.filter:
+            channel.filters[connection] = subscription.message.filter
+
+    def _joins_presence(self, connection: Connection, channel: PresenceChannel, reply: Any) -> None:
+        said = reply.pop("said", 0)
+        if len(channel.members()) > 1 and channel.lacks(said + 1):
+            self.takeover.ask_again(channel)
+        channel.takes(said)
+        if channel.heard > said:
+            self._loop.call_later(LATE_S, self.takeover.ask_again, channel)
+        channel.begins(connection, reply.get("state", []))
 
     def release(self, subscription: Subscription) -> None:
         """Ends a subscription here."""
@@ -282,6 +300,8 @@ class Hub:
         for each in (channel, passive):
             if each is not None and each.users:
                 self._take(each, push)
+            elif each is not None:
+                _hears(each, push)
 
     def _holds(self, name: str) -> bool:
         return name in self.channels or PASSIVE + name in self.channels
@@ -291,19 +311,32 @@ class Hub:
             if not self._goes_in(channel, push):
                 return
         elif isinstance(channel, NearChannel) and isinstance(push, wire.PushMap):
-            channel.delta(push)
-        elif isinstance(channel, PresenceChannel) and isinstance(push, wire.PushPresence):
-            channel.change(push)
-        elif isinstance(channel, PresenceChannel) and isinstance(push, wire.PushPeople):
-            channel.people(push)
-            if not push.sampled:
-                self.takeover.tell_all(channel)
+            if push.offset > channel.offset:  # else of an owner before, and late
+                channel.delta(push)
+        elif isinstance(channel, PresenceChannel) and isinstance(push, wire.PushPresence | wire.PushPeople):
+            if not self._changes(channel, push):
+                return
         elif isinstance(channel, CountsChannel) and isinstance(push, wire.PushCounts):
             channel.counts(push)
         if isinstance(push, wire.Unsubscribed):
             self._ended(channel, push)
         else:
             self.tick.soils(channel)
+
+    def _changes(self, channel: PresenceChannel, push: wire.PushPresence | wire.PushPeople) -> bool:
+        """Whether presence takes the push: not what came late; where something is missing, all ask again."""
+        is_hole = channel.lacks(push.said)
+        if not channel.takes(push.said):
+            return False
+        if isinstance(push, wire.PushPresence):
+            channel.change(push)
+        else:
+            channel.people(push)
+        if is_hole:
+            self.takeover.ask_again(channel)
+        elif isinstance(push, wire.PushPeople) and not push.sampled:
+            self.takeover.tell_all(channel)
+        return True
 
     def _goes_in(self, channel: StreamChannel, push: wire.Pushed) -> bool:
         """Whether a stream takes the push: not what it has, nor what comes after a hole, which is filled."""
@@ -321,6 +354,11 @@ class Hub:
             self.takeover.recover_all(channel)
         return False
 
+    def _fill(self, channel: StreamChannel, offset: int) -> None:
+        """What was on its way has come by now: who has less has missed it."""
+        if channel.users and channel.offset < offset:
+            self.takeover.recover_all(channel)
+
     def _ended(self, channel: Channel, push: wire.Unsubscribed) -> None:
         for connection in list(channel.users.get(push.user, ())):
             self.ended(connection.subscriptions[channel.name], push.code, push.reason)
@@ -337,6 +375,14 @@ class Hub:
         for subscription in connection.subscriptions.values():
             if isinstance(subscription.channel, NearChannel) and subscription.channel.rows:
                 self.tick.soils(subscription.channel)
+
+
+def _hears(channel: Channel, push: wire.Pushed) -> None:
+    if isinstance(channel, StreamChannel) and isinstance(push, wire.Push | wire.PushTop):
+        if not isinstance(push, wire.Push) or push.epoch in ("", channel.epoch):
+            channel.heard = max(channel.heard, push.offset)
+    elif isinstance(channel, PresenceChannel) and isinstance(push, wire.PushPresence | wire.PushPeople):
+        channel.heard = max(channel.heard, push.said)
 
 
 def _new_channel(name: str, n: int) -> Channel:

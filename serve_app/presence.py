@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from actors import messages as wire
-from actors.attendance import METAS_AT_ONCE
+from actors.attendance import EPOCH_BITS, METAS_AT_ONCE
 from serve_app.channel import Channel
 from serve_app.connection import Connection
 
@@ -32,12 +32,25 @@ class Shown:
 class PresenceChannel(Channel):
     """Pushes joins and leaves of metas (`j`, `l`)."""
 
-    __slots__ = ("shown",)
+    __slots__ = ("said", "shown")
 
     def __init__(self, name: str, n: int) -> None:
         super().__init__(name, n)
         self.shown: dict[str, Shown] = {}
         """By `ref`."""
+        self.said = 0
+        """The number of the last push that was taken, or that a reply knew of."""
+
+    def takes(self, said: int) -> bool:
+        """Whether a push is news: not one of an owner before, which came late."""
+        if 0 < said <= self.said:
+            return False
+        self.said = max(self.said, said)
+        return True
+
+    def lacks(self, said: int) -> bool:
+        """Whether a push comes after one that has not come, of the same life of the room."""
+        return said > self.said + 1 and said >> EPOCH_BITS == self.said >> EPOCH_BITS
 
     def begins(self, connection: Connection, state: list[Meta]) -> None:
         """A new member was given `state` with its reply."""

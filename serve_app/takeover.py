@@ -48,10 +48,11 @@ class Takeover:
             if isinstance(channel, StreamChannel):
                 self.recover_all(channel)
                 continue
+            if isinstance(channel, PresenceChannel):
+                self.ask_again(channel)
+                continue
             for connection in channel.members():
                 self._resume(connection.subscriptions[channel.name])
-            if isinstance(channel, PresenceChannel):
-                self._loop.call_later(PRESENCE_SETTLES_S, self._check_presence, channel, set())
 
     # -- streams ----------------------------------------------------------------------------------------
 
@@ -124,12 +125,18 @@ class Takeover:
             connection = subscription.connection
             connection.queue(connection.codec.encode({"p": channel.n, "counts": reply["counts"]}))
         elif isinstance(channel, PresenceChannel):
+            channel.takes(reply.pop("said", 0))
             if reply.get("sampled"):
                 return  # the count comes as a push
             channel.resumes(subscription.connection, reply.get("state", []))
             self._hub.tick.soils(channel)
         elif not reply["recovered"]:
             subscription.connection.owner.lost("this map can't be continued")
+
+    def ask_again(self, channel: PresenceChannel) -> None:
+        """What was told may not be all: who is there is shown now, who is not when that is known."""
+        self.tell_all(channel)
+        self._loop.call_later(PRESENCE_SETTLES_S, self._check_presence, channel, set())
 
     def tell_all(self, channel: PresenceChannel) -> None:
         """Presence is complete again: members are told of everybody."""

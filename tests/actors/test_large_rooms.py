@@ -40,7 +40,8 @@ def test_above_10_000_nobody_is_given_the_whole_set() -> None:
     state_of_watch = asked(state, watch)
     assert (len(state_of_watch["state"]), state_of_watch["count"]) == (SAMPLE, SAMPLED_ABOVE + 5)
     (fan,) = [e for e in room.expire(state, 2, nobody_is_dead) if isinstance(e, Fan)]
-    assert fan.message == wire.PushPeople("presence:room:r", SAMPLED_ABOVE + 5, True)
+    said = state.attendance.said
+    assert fan.message == wire.PushPeople("presence:room:r", SAMPLED_ABOVE + 5, True, said)
     assert len(msgspec.msgpack.encode(fan.message)) < 100
     assert room.expire(state, 3, nobody_is_dead) == []
     for number in range(int(SAMPLED_ABOVE * (1 - COMPLETE_BELOW)) + 6):

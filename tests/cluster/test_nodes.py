@@ -130,9 +130,9 @@ async def test_prometheus_is_told_what_happened(engine: Engine) -> None:
     url = (await asyncio.to_thread(status, engine.data))["metrics_url"]
     found: Counter[str] = Counter()
     wanted = {
-        "committed_total": 500, "sockets_opened_total": 6, "deliveries_total": 1000, "sends_total": 1,
-        'resumes_total{recovered="yes"}': 5, "handoffs_total": 300, "view_version": 4, "pushes_total": 1000,
-        "gateway_tick_s_count_total": 1, "messages_total": 1000, "activations": 0, "mailbox_depth": 0,
+        "committed_total": 10, "sockets_opened_total": 6, "deliveries_total": 50, "sends_total": 1,
+        'resumes_total{recovered="yes"}': 1, "handoffs_total": 50, "view_version": 4, "pushes_total": 50,
+        "gateway_tick_s_count_total": 1, "messages_total": 50, "activations": 0, "mailbox_depth": 0,
     }  # fmt: skip
     for _ in range(80):  # a process that has ended is forgotten, so what counts is what is there by now
         found = await asyncio.to_thread(scraped, url)

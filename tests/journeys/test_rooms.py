@@ -125,7 +125,7 @@ async def test_writers_at_once_are_put_in_one_order(town: Town) -> None:
     for index in range(8):
         assert [d[1] for _, _, d in orders[0] if d[0] == index] == list(range(count))
     stored = await town.history(room, writers[0])
-    assert [(o, i) for o, i, _ in orders[0]] == list(stored.items)
+    assert [(o, i) for o, i, _ in orders[0]] == [(each.offset, each.id) for each in stored]
 
 
 async def test_ephemeral_events_reach_the_others_and_are_not_kept(town: Town, codec: str) -> None:
