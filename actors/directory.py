@@ -82,7 +82,6 @@ class Directory:
         self._stopping = False
         self._peers: dict[Link, wire.Hello] = {}
         self._gateways: dict[str, str] = {}
-        self._incarnations: dict[int, str] = {}
         """Shard → the newest process that said it is this shard."""
         self._admitted: dict[int, str] = {}
         self._handed: dict[int, int] = {}
@@ -122,7 +121,7 @@ class Directory:
         handed = [slot for slot, epoch in self._handed.items() if own.epochs[slot] == epoch]
         return wire.View(
             own.version, addresses, own.owners, own.epochs, dict(self._gateways), handed,
-            dict(self._incarnations),
+            own.incarnations,
         )  # fmt: skip
 
     # -- links ------------------------------------------------------------------------------------
@@ -191,16 +190,14 @@ class Directory:
         self._peers[link] = hello
         if hello.role == "shard":
             shard = int(hello.name)
-            # Before its epochs are raised: no view may give them to the process that it replaces (ACT-4).
-            self._incarnations[shard] = max(self._incarnations.get(shard, ""), hello.incarnation)
             try:
                 self.ownership = await self._known_store.admit_shard(
                     self.term, shard, hello.incarnation, hello.address
                 )
-            except ReplacedError as replaced:
+            except ReplacedError:
                 # The process learns from the view that it is not the shard any more, and ends.
-                self._incarnations[shard] = replaced.incarnation
-                link.send(self.view())
+                self.ownership = await self._known_store.read()
+                self.publish()
                 return
             self.shards[shard] = link
             self._lost_at_s.pop(shard, None)

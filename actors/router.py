@@ -52,6 +52,8 @@ class Router:
         self.on_directory_found: Callable[[], None] = lambda: None
         """A new link to the Directory brought its first view."""
         self.moves = SlotMoves(self)
+        self.accepts: Callable[[wire.View], bool] = lambda _: True
+        """A shard's: whether a view knows of this process; one from before says nothing of its slots."""
         self.local: tuple[int, Callable[[Request, Callback], None]] | None = None
         """A shard's: (its number, how to hand a request to itself)."""
         self._shards: dict[int, ShardLink] = {}
@@ -211,7 +213,7 @@ class Router:
 
     def adopt_view(self, view: wire.View) -> None:
         """Takes a view of the Directory unless a newer one is known."""
-        if view.version <= self.view.version:
+        if view.version <= self.view.version or not self.accepts(view):
             return
         before, self.view = self.view, view
         count("view_changes")

@@ -76,6 +76,7 @@ class Shard(Turns):
         self.housekeeping = Housekeeping(self)
         self.splits = Splits(self)
         self.router.on_slots_moved = self._slots_moved
+        self.router.accepts = self._is_admitted
         self.router.on_view = self._view_changed
         self.router.on_directory = self.moving.told
         self.router.on_directory_found = self.moving.directory_found
@@ -211,6 +212,10 @@ class Shard(Turns):
         return rest
 
     # -- views and changes ------------------------------------------------------------------------
+
+    def _is_admitted(self, view: wire.View) -> bool:
+        """Until its slots' epochs are raised for it, this process is not the shard, whoever was (ACT-4)."""
+        return view.incarnations.get(self.number, "") >= self.router.incarnation
 
     def _view_changed(self, before: wire.View, view: wire.View) -> None:
         own = self.router.incarnation

@@ -25,7 +25,8 @@ class Hello(Framed, tag=60):
 class View(Framed, tag=61):
     """The Directory's answer to Hello, and pushed at each change. `owners` and `epochs` have 1,024 items;
     a shard that is down has no address. `handed` are the slots that came to their owner by hand-off.
-    `incarnations` are the newest processes of shards: an older one that reads this has been replaced.
+    `incarnations` are the processes that were admitted as shards under these epochs: an older one that reads
+    this has been replaced, a newer one has no slots yet.
     """
 
     version: int

@@ -37,6 +37,8 @@ class Ownership:
     version: int
     owners: list[int]
     epochs: list[int]
+    incarnations: dict[int, str] = field(default_factory=dict)
+    """The process that each shard is: it was admitted when its slots' epochs were raised for it."""
 
 
 class Assignment(NamedTuple):
@@ -161,9 +163,16 @@ class PostgresSlots:
 
 async def read_ownership(connection: asyncpg.Connection) -> Ownership:
     """The current map. Before a Directory ever took office it has no owners."""
-    version = await connection.fetchval("SELECT version FROM directory")
-    rows = await connection.fetch("SELECT shard, epoch FROM slots ORDER BY slot")
-    return Ownership(version, [row["shard"] for row in rows], [row["epoch"] for row in rows])
+    row = await connection.fetchrow(
+        """SELECT version,
+            (SELECT array_agg(shard ORDER BY slot) FROM slots) AS owners,
+            (SELECT array_agg(epoch ORDER BY slot) FROM slots) AS epochs,
+            (SELECT array_agg(shard ORDER BY shard) FROM shards) AS shards,
+            (SELECT array_agg(incarnation ORDER BY shard) FROM shards) AS incarnations
+        FROM directory"""
+    )  # one statement, one state of affairs
+    incarnations = dict(zip(row["shards"] or (), row["incarnations"] or (), strict=True))
+    return Ownership(row["version"], row["owners"] or [], row["epochs"] or [], incarnations)
 
 
 async def _raise_version(connection: asyncpg.Connection, term: int) -> None:
@@ -181,7 +190,6 @@ class MemorySlots:
     ownership: Ownership = field(default_factory=lambda: Ownership(1, [], []))
     term: int = 0
     address: str = ""
-    incarnations: dict[int, str] = field(default_factory=dict)
 
     async def take_office(self, address: str, shards: int) -> tuple[int, Ownership]:
         self.term += 1
@@ -200,14 +208,14 @@ class MemorySlots:
 
     async def admit_shard(self, term: int, shard: int, incarnation: str, address: str) -> Ownership:  # noqa: ARG002
         self._assert_in_office(term)
-        known = self.incarnations.get(shard)
+        known = self.ownership.incarnations.get(shard)
         if known is not None and known > incarnation:
             raise ReplacedError(known)
         if known != incarnation:
-            self.incarnations[shard] = incarnation
             own = self.ownership
             epochs = [e + (o == shard) for o, e in zip(own.owners, own.epochs, strict=True)]
-            self.ownership = replace(own, epochs=epochs)
+            admitted = {**own.incarnations, shard: incarnation}
+            self.ownership = replace(own, epochs=epochs, incarnations=admitted)
         return await self.raise_version(term)
 
     async def assign(self, term: int, assignments: Mapping[int, Assignment]) -> Ownership:
@@ -217,7 +225,7 @@ class MemorySlots:
             if epochs[slot] != epoch:
                 raise StaleEpochError
             owners[slot], epochs[slot] = shard, epoch + 1
-        self.ownership = Ownership(self.ownership.version, owners, epochs)
+        self.ownership = replace(self.ownership, owners=owners, epochs=epochs)
         return await self.raise_version(term)
 
     async def raise_version(self, term: int) -> Ownership:
