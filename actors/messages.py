@@ -225,6 +225,8 @@ class RegionEnter(Framed, tag=20):
     audience: str
     precision: str
     t_ms: int
+    online: bool | None = None
+    """None: not known, and as it was known before."""
 
 
 class RegionLeave(Framed, tag=21):
@@ -257,6 +259,7 @@ class CandidateRow(Framed):
     audience: str
     precision: str
     distance_m: float
+    online: bool = False
 
 
 class RegionCandidates(Framed, tag=23):

@@ -33,6 +33,8 @@ class NearView:
     radius_m: float
     audience: Audience
     seen: MapView
+    online: bool = False
+    """Only those who are online."""
     settles_at_ms: int = 0
     """Until then nobody is taken off: after a hand-over regions may still be hearing who is there."""
     gone: dict[str, int] = field(default_factory=dict)
@@ -100,8 +102,10 @@ class KeptViews:
             del self.by_epoch[epoch]
 
 
-def near_filter(given: dict[str, Any] | None) -> tuple[float, Audience]:
-    """Radius and audience of a `near` filter. Raises ValueError with what is wrong."""
+def near_filter(given: dict[str, Any] | None) -> tuple[float, Audience, bool]:
+    """Radius, audience and whether only those online, of a `near` filter. Raises ValueError with what is
+    wrong.
+    """
     given = given or {}
     radius_m = given.get("radius_m", DEFAULT_RADIUS_M)
     if isinstance(radius_m, bool) or not isinstance(radius_m, int | float):
@@ -111,7 +115,9 @@ def near_filter(given: dict[str, Any] | None) -> tuple[float, Audience]:
     audience = given.get("audience", "everyone")
     if audience not in ("matches", "group", "everyone"):
         raise ValueError("filter.audience must be matches, group or everyone")
-    for later in ("min_score", "online"):
-        if given.get(later):
-            raise ValueError(f"filter.{later} is not served yet")
-    return float(radius_m), Audience(audience)
+    online = given.get("online", False)
+    if not isinstance(online, bool):
+        raise ValueError("filter.online must be true or false")  # noqa: TRY004 - as above
+    if given.get("min_score"):
+        raise ValueError("filter.min_score is not served yet")
+    return float(radius_m), Audience(audience), online

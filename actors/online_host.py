@@ -13,6 +13,7 @@ from typing import Any
 
 from actors import messages as wire
 from actors.activation import Activation, Waiting
+from actors.attendance import EPOCH_BITS
 from actors.effects import NOBODY, Answer, Asker, Effect, Refuse, Send
 from actors.host import Hosting
 from actors.matches import MatchesView
@@ -42,6 +43,8 @@ class OnlineHost:
         self._numbers = count(1)
         self.decide: Callable[[Activation], None] = lambda _: None
         """Works through the fixes of a person that wait for the next tick: they came before."""
+        self.place: Callable[[Activation], None] = lambda _: None
+        """Tells the regions around a person what they may know."""
         self._looking: dict[str, list[Waiting]] = {}
         """People whose matches are being asked, and who waits for it."""
 
@@ -102,21 +105,35 @@ class OnlineHost:
     def tell(self, activation: Activation) -> None:
         """Tells those who watch this person, unless a crossing that was decided before is not stored yet."""
         slot, user = activation.slot, activation.key
-        if _decides(activation) or not self.table.untold(slot, user):
+        if _decides(activation):
+            return
+        state: UserState = activation.state
+        if state.announced and self.located(activation):
+            self.place(activation)
+        if not self.table.untold(slot, user):
             return
         online = self.table.known(slot, user)
         assert online is not None
         left, online.left, online.is_untold = sorted(online.left), set(), False
-        record = activation.state.record
+        record = state.record
         for viewer in sorted(online.watchers):
             metas = self._visible(activation, viewer)
-            state = self._state(slot, user, metas)
+            said = self._state(slot, user, metas)
             if viewer not in record.matched:
                 online.watchers.discard(viewer)
-            told = wire.MatchOnline(0, viewer, user, state["version"], metas, left, state["is_complete"])
+            told = wire.MatchOnline(0, viewer, user, said["version"], metas, left, said["is_complete"])
             if not _may_see(record, viewer):
                 told.is_complete = True
             self._shard.router.cast("user", viewer, told)
+
+    def located(self, activation: Activation) -> bool:
+        """The person's state says from now on whether they are online; whether that is news."""
+        state: UserState = activation.state
+        before, slot = state.is_online, activation.slot
+        is_online = self.table.is_online(slot, activation.key)
+        if is_online or before is not None or self.table.is_complete(slot, self._shard.now_ms()):
+            state.is_online = is_online
+        return state.is_online is not before
 
     def refreshed(self, activation: Activation) -> None:
         """Visibility or relations may have changed, of this person or of what they see."""
@@ -165,9 +182,12 @@ class OnlineHost:
 
     def _push(self, state: UserState, diff: Diff) -> None:
         assert state.matches is not None
-        push = wire.PushPresence(CHANNEL + state.user, diff.user, *diff.wire())
-        effects: list[Effect] = [Send(to, push) for to in state.matches.listeners.occupancy.gateways]
-        self._shard.run(effects)
+        gateways = state.matches.listeners.occupancy.gateways
+        if gateways:
+            state.said += 1
+            push = wire.PushPresence(CHANNEL + state.user, diff.user, *diff.wire(), None, state.said)
+            effects: list[Effect] = [Send(to, push) for to in gateways]
+            self._shard.run(effects)
 
     def _ask(self, viewer: str, who: str, done: Callable[[], None] | None = None) -> None:
         shard = self._shard
@@ -216,6 +236,7 @@ class OnlineHost:
     def _look(self, activation: Activation, waiting: Waiting) -> None:
         state: UserState = activation.state
         view = state.matches = MatchesView()
+        state.said = max(state.said, self._shard.router.epoch_of(activation.slot) << EPOCH_BITS)
         user = activation.key
         asked = view.asks(state.record.matched)
         if not asked:
@@ -250,6 +271,7 @@ class OnlineHost:
         result = {
             "ch": "presence:matches", "mode": "map", "epoch": state.user, "offset": 0, "recovered": False,
             "was_recovering": message.epoch != "", "pubs": [], "state": metas, "phase": "live",
+            "said": state.said,
         }  # fmt: skip
         self._shard.run([Answer(waiting.asker, result)])
 

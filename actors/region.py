@@ -79,11 +79,14 @@ def step(state: RegionState, message: wire.Request, asker: Asker) -> list[Effect
     if isinstance(message, wire.RegionEnter):
         state.entered += 1
         known = state.places.get(message.user)
+        if message.online is None and known is not None:
+            message.online = known.online
         state.places[message.user] = message
-        if known is None or (known.cell, known.audience, known.precision) != (
+        if known is None or (known.cell, known.audience, known.precision, known.online) != (
             message.cell,
             message.audience,
             message.precision,
+            message.online,
         ):
             state.changed = True
     elif isinstance(message, wire.RegionLeave) and not state.split_at_ms:
@@ -160,7 +163,7 @@ class _Places:
         metres = np.round(distances_m(watch.lat, watch.lon, self._lats, self._lons), 3)
         within = np.flatnonzero(metres <= watch.radius_m)
         rows = [
-            CandidateRow(user, cell, place.audience, place.precision, float(metres[i]))
+            CandidateRow(user, cell, place.audience, place.precision, float(metres[i]), bool(place.online))
             for i in within
             for user, cell, place in (self._shown[i],)
             if user != viewer

@@ -72,8 +72,8 @@ class UserState:
     shown: Shown | None = None
     region: str = ""
     split: frozenset[str] = frozenset()
-    announced: dict[str, tuple[str, str, str]] = field(default_factory=dict)
-    """Regions that know of this person, and as what: cell, audience, precision."""
+    announced: dict[str, tuple[str, str, str, bool | None]] = field(default_factory=dict)
+    """Regions that know of this person, and as what: cell, audience, precision, online."""
     announced_at_ms: int = 0
     watching: tuple[str, str, float] = ("", "", 0.0)
     """What the region watches for: region, own cell, radius."""
@@ -87,8 +87,12 @@ class UserState:
     visits: dict[str, int] = field(default_factory=dict)
     located: bool = False
     """A fix of theirs counted before: a fence then hears of an `enter`, not of an initial `inside`."""
+    is_online: bool | None = None
+    """As others may know it by now (online_host.py); None: not known yet."""
     matches: MatchesView | None = None
     """Of `presence:matches`, where somebody listens."""
+    said: int = 0
+    """The number of its last push, as a room's (`actors.attendance.Attendance.said`)."""
 
     @property
     def is_idle(self) -> bool:
@@ -192,7 +196,7 @@ def placed(state: UserState, now_ms: int) -> list[UserEffect]:
     state.shown = stick(state.shown, LatLng(state.last.lat, state.last.lon), resolution, state.last.t_ms)
     audience = state.record.visibility_audience
     visible = audience != "nobody" and precision != "hidden"
-    told = (str(state.shown.cell), audience, precision)
+    told = (str(state.shown.cell), audience, precision, state.is_online)
     if set(state.announced.values()) == ({told} if visible else set()) and (
         now_ms - state.announced_at_ms < ANNOUNCE_AGAIN_MS or not visible
     ):
@@ -206,8 +210,9 @@ def placed(state: UserState, now_ms: int) -> list[UserEffect]:
     ]
     for region in regions:
         enter = wire.RegionEnter(
-            0, region, state.user, place.cell, place.lat, place.lon, audience, precision, state.last.t_ms
-        )
+            0, region, state.user, place.cell, place.lat, place.lon, audience, precision, state.last.t_ms,
+            state.is_online,
+        )  # fmt: skip
         effects.append(ToRegion(enter))
     state.announced = dict.fromkeys(regions, told)
     return effects + _watch(state)
@@ -270,12 +275,12 @@ def _near(  # noqa: PLR0917
     new_id: Callable[[], str],
 ) -> list[UserEffect]:
     try:
-        radius_m, audience = near_filter(message.filter)
+        radius_m, audience, online = near_filter(message.filter)
     except ValueError as error:
         return [Refuse(asker, ErrorCode.BAD_REQUEST, str(error))]
     if message.mode != "map":
         return [Refuse(asker, ErrorCode.BAD_REQUEST, "near is a map")]
-    near = NearView(message.conn, gateway, message.ch, new_id(), radius_m, audience, MapView())
+    near = NearView(message.conn, gateway, message.ch, new_id(), radius_m, audience, MapView(), online)
     result: dict[str, Any] = {"ch": "near", "mode": "map", "was_recovering": message.epoch != "", "pubs": []}
     result |= {"phase": "live", "recovered": True}
     if message.shadow is not None and message.epoch:
@@ -289,7 +294,7 @@ def _near(  # noqa: PLR0917
         return [Answer(asker, result), *_shows(state, near, now_ms), *_watch(state)]
     before = _continued(state, message, now_ms)
     state.views[message.conn] = near
-    shown = visible_rows(state, state.rows, radius_m, audience)
+    shown = visible_rows(state, state.rows, radius_m, audience, online=online)
     if before is not None:
         near.takes_after(before)
         near.tells(shown)
@@ -298,7 +303,7 @@ def _near(  # noqa: PLR0917
             result |= {"epoch": near.epoch, "offset": near.seen.version, "k": rows, "shadow": near.shadow()}
             return [Answer(asker, result), *_watch(state)]
         near = state.views[message.conn] = NearView(
-            message.conn, gateway, message.ch, new_id(), radius_m, audience, MapView()
+            message.conn, gateway, message.ch, new_id(), radius_m, audience, MapView(), online
         )
     near.tells(shown)
     result |= {"epoch": near.epoch, "offset": near.seen.version, "recovered": False}
@@ -343,7 +348,12 @@ def settled(state: UserState, now_ms: int) -> list[UserEffect]:
 
 
 def visible_rows(
-    state: UserState, rows: list[wire.CandidateRow], radius_m: float, audience: Audience
+    state: UserState,
+    rows: list[wire.CandidateRow],
+    radius_m: float,
+    audience: Audience,
+    *,
+    online: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """What this viewer may see of the candidates, nearest 50, by the one policy (GEO-11, GEO-20)."""
     shown: dict[str, dict[str, Any]] = {}
@@ -351,6 +361,8 @@ def visible_rows(
     for row in rows:
         if row.distance_m > radius_m or len(shown) >= LIMIT_MAX:
             break
+        if online and not row.online:
+            continue
         relation = Relation(
             blocked=row.user in record.blocked,
             matched=row.user in record.matched,
@@ -365,7 +377,7 @@ def visible_rows(
 
 
 def _shows(state: UserState, near: NearView, now_ms: int) -> list[UserEffect]:
-    shown = visible_rows(state, state.rows, near.radius_m, near.audience)
+    shown = visible_rows(state, state.rows, near.radius_m, near.audience, online=near.online)
     if near.settles_at_ms > now_ms:
         kept = {key: row[0] for key, row in near.seen.rows.items() if key not in state.record.blocked}
         shown = kept | shown

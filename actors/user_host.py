@@ -45,6 +45,7 @@ class UserHost:
         self._shard = shard
         self._online = shard.online
         self._online.decide = self._decide
+        self._online.place = self._place
         self._streams = OwnStreams(shard)
         self.crossings = Crossings(shard, self._streams.tail, self._online.tell)
         self._moved: list[tuple[Activation, Fix, bool]] = []
@@ -84,6 +85,7 @@ class UserHost:
 
     def activated(self, activation: Activation) -> None:
         activation.state.split = self._shard.splits.regions
+        self._online.located(activation)
         self._run(activation, user.placed(activation.state, self._shard.now_ms()))
         self.crossings.close_removed(activation)
 
@@ -250,7 +252,7 @@ class UserHost:
         message = waiting.message
         assert isinstance(message, wire.Subscribe)
         try:
-            radius_m, _ = near_filter(message.filter)
+            radius_m, *_ = near_filter(message.filter)
             state.rows = await self._rows(user.wanted_watch(state, radius_m))
         except (EngineError, ValueError):
             pass  # a bad filter is answered by the step; a region that is away comes with deltas
@@ -304,6 +306,9 @@ class UserHost:
             self._moved.append((activation, fix, not state.located))
             state.located = True
         self._shard.tick_soon()
+
+    def _place(self, activation: Activation) -> None:
+        self._run(activation, user.placed(activation.state, self._shard.now_ms()))
 
     def _decide(self, activation: Activation) -> None:
         """Takes this person's fixes before the tick does."""

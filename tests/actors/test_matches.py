@@ -68,6 +68,8 @@ async def test_matches_come_and_go_at_once_and_nobody_else_is_shown(crowd: Crowd
     await sees(crowd, watcher, early, late, other)  # a meta for each device
     await connection.close()
     await sees(crowd, watcher, early, other)
+    channel = first.hub.channel(f"presence:matches@{ann}")
+    assert channel.said & 0xFFFF_FFFF == 3  # numbered one by one, as a room's
     answer = await watcher.connection.command("pres", {"ch": "presence:matches"})
     assert {each["ref"] for each in answer["metas"]} == {early, other}
     assert answer["count"] == 2
