@@ -81,7 +81,7 @@ class Housekeeping:
                 if now_ms - activation.used_at_ms > idle_ms and host.is_idle(activation):
                     shard.deactivate(activation)
             await asyncio.sleep(0)
-        shard.online.sweep(shard.now_ms())
+        await shard.online.sweep()
         self._sweeps += 1
         if self._sweeps % WEIGH_EVERY == 0:
             await self.weigh()

@@ -134,16 +134,15 @@ class OnlineTable:
                 self._close(slot, user)
         self._replica(gateway).settle(settled)
 
-    def gateway_lost(self, gateway: str, now_ms: int, slots: Iterable[int] | None = None) -> None:
-        """It can't be reached."""
-        for slot in list(self.slots) if slots is None else slots:
+    def gateway_lost(self, gateway: str, now_ms: int, slots: Iterable[int]) -> None:
+        """It can't be reached, said of these slots."""
+        self.replicas.pop(gateway, None)
+        for slot in slots:
             for user, known in list(self.slots.get(slot, {}).items()):
                 if isinstance(known, Row) and known.gateway != gateway:
                     continue
                 self._open(slot, user).presence.gateway_lost(gateway, now_ms)
                 self._close(slot, user)
-        if slots is None:
-            self.replicas.pop(gateway, None)
 
     def expire(self, slot: int, user: str, now_ms: int, is_dead: Callable[[str], bool]) -> None:
         """What time alone changes for one of those who wait."""

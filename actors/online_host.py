@@ -27,6 +27,9 @@ from identity.audience import Relation, allows
 PATIENCE_S = 1.0
 """How long the first look at one's matches waits for those that do not answer."""
 
+SLICE = 500
+"""So many at once, then others have their turn."""
+
 _EPOCH = 2**40
 CHANNEL = "presence:matches@"
 
@@ -41,6 +44,8 @@ class OnlineHost:
         self._shard = shard
         self.table = OnlineTable()
         self._numbers = count(1)
+        self._losing: dict[str, int] = {}
+        """Gateways that can't be reached since then, while this is worked through."""
         self.decide: Callable[[Activation], None] = lambda _: None
         """Works through the fixes of a person that wait for the next tick: they came before."""
         self.place: Callable[[Activation], None] = lambda _: None
@@ -286,13 +291,15 @@ class OnlineHost:
 
     # -- time, gateways, slots that move --------------------------------------------------------------------
 
-    def sweep(self, now_ms: int) -> None:
-        """Once a second: of those who are not live."""
-        table = self.table
-        for slot, user in list(table.waiting):
+    async def sweep(self) -> None:
+        """Once a second: of those who are not live, a slice at a time."""
+        table, now_ms = self.table, self._shard.now_ms()
+        for number, (slot, user) in enumerate(list(table.waiting), 1):
             if ("user", user) not in self._shard.activations:
                 table.expire(slot, user, now_ms, self._shard.fan_out.is_dead)
                 self._due(slot, user)
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
         for slot, user in table.completed(now_ms):
             self._due(slot, user)
 
@@ -329,8 +336,18 @@ class OnlineHost:
                 self._shard.deliver(rows, NOBODY, gateway)
 
     def gateway_lost(self, gateway: str) -> None:
-        """A gateway's link is gone."""
-        self.table.gateway_lost(gateway, self._shard.now_ms())
+        """A gateway's link is gone. It may have had many people: this is worked through slot by slot."""
+        self._losing[gateway] = self._shard.now_ms()
+        self._shard.spawn(self._lose(gateway))
+
+    async def _lose(self, gateway: str) -> None:
+        """Not any further once it is back: it then tells who is still there."""
+        for slot in list(self.table.slots):
+            if gateway in self._shard.fan_out.gateways:
+                break
+            self.table.gateway_lost(gateway, self._losing.get(gateway, self._shard.now_ms()), [slot])
+            await asyncio.sleep(0)
+        self._losing.pop(gateway, None)
 
     def slots_moved(self, slots: set[int]) -> None:
         """These slots begin anew somewhere: who watches somebody there says so again."""
@@ -344,6 +361,9 @@ class OnlineHost:
 
     def given(self, slot: int) -> dict[str, Entry]:
         """What is known of a slot's people, to be handed to its next owner."""
+        for gateway, since_ms in self._losing.items():
+            if gateway not in self._shard.fan_out.gateways:
+                self.table.gateway_lost(gateway, since_ms, [slot])
         return self.table.slots.get(slot, {})
 
     def taken(self, slot: int, people: dict[str, Entry], lost: set[str]) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from crowd import Crowd, LaterShard, Watcher
 
+from actors import messages as wire
 from actors import presence
+from actors.online import Online
 from actors.placement import slot_of
 from storage.ids import new_id
 
@@ -192,6 +194,19 @@ async def test_a_connection_that_nobody_asks_about_activates_nobody(crowd: Crowd
     tables = [shard.online.table for shard in shards]
     await crowd.small.until(lambda: not any(table.watched() for table in tables))
     assert watcher.history == []
+
+
+async def test_a_slot_that_is_given_away_takes_the_loss_of_a_gateway_along(crowd: Crowd) -> None:
+    """Also where that is not worked through yet: its next owner hears nothing of the gateway."""
+    shard = crowd.small.shards[0]
+    ann, bob = new_id(), new_id()
+    for slot, user in ((1, ann), (2, bob)):
+        shard.online.table.here(slot, wire.Here(0, user, new_id(), "d", 1, 1, 0), "a gateway that is gone")
+    shard.online.gateway_lost("a gateway that is gone")
+    given = shard.online.given(2)[bob]
+    assert isinstance(given, Online)
+    assert given.presence.down.keys() == {"a gateway that is gone"}
+    await crowd.small.until(lambda: {(1, ann), (2, bob)} <= shard.online.table.waiting)
 
 
 async def test_anothers_matches_are_not_there(crowd: Crowd) -> None:

@@ -83,7 +83,7 @@ class ComingAndGoing(RuleBasedStateMachine):
     @rule(gateway=some_gateway)
     def a_link_breaks_and_comes_back(self, gateway: str) -> None:
         """The gateway tells all it has anew."""
-        self.table.gateway_lost(gateway, self.now_ms)
+        self.table.gateway_lost(gateway, self.now_ms, [SLOT])
         births = self.births[gateway]
         settled = births.settled
         for conn, (person, at, birth) in list(self.live.items()):
