@@ -34,8 +34,8 @@ class Channel:
     """What all kinds have in common."""
 
     __slots__ = (
-        "cuts", "droppable", "frames", "head", "heard", "holders", "is_dirty", "n", "name", "packed", "plain",
-        "size", "users", "variants",
+        "cuts", "droppable", "frames", "head", "heard", "heard_epoch", "holders", "is_dirty", "n", "name",
+        "packed", "plain", "size", "users", "variants",
     )  # fmt: skip
 
     def __init__(self, name: str, n: int) -> None:
@@ -50,6 +50,8 @@ class Channel:
         """The newest number that was pushed while nobody here could take it: by another owner, perhaps, than
         the one whose reply is on its way. Whoever joins below it has missed something.
         """
+        self.heard_epoch = ""
+        """The epoch that `heard` is of, where pushes name one."""
         self.plain: dict[Connection, None] = {}
         self.packed: dict[Connection, None] = {}
         self.users: dict[str, list[Connection]] = {}

@@ -213,8 +213,8 @@ class Hub:
         """
         channel = subscription.channel
         if isinstance(channel, StreamChannel) and subscription.tries < RACE_TRIES:
-            newest = max(channel.heard, channel.offset if channel.users else 0)
-            if channel.epoch in ("", reply["epoch"]) and reply["offset"] < newest:
+            is_of_these = channel.users and channel.epoch == reply["epoch"]
+            if reply["offset"] < max(_heard(channel, reply), channel.offset if is_of_these else 0):
                 subscription.tries += 1
                 return True
         subscription.tries = 0
@@ -236,9 +236,7 @@ class Hub:
 
     def _joins_stream(self, subscription: Subscription, channel: StreamChannel, reply: Any) -> None:
         connection = subscription.connection
-        if channel.epoch not in ("", reply["epoch"]):
-            channel.heard = 0
-        newest = max(channel.heard, reply["offset"])
+        newest = max(_heard(channel, reply), reply["offset"])
         if channel.users and channel.epoch == reply["epoch"]:
             if reply["offset"] > channel.offset:
                 channel.floors[connection] = reply["offset"]
@@ -342,6 +340,7 @@ class Hub:
         """Whether a stream takes the push: not what it has, nor what comes after a hole, which is filled."""
         if isinstance(push, wire.Push):
             if push.epoch and push.epoch != channel.epoch:
+                _hears(channel, push)
                 return False  # of another activation: the takeover asks the one that counts
             if push.offset == channel.offset + 1:
                 channel.publish(push)
@@ -378,11 +377,17 @@ class Hub:
 
 
 def _hears(channel: Channel, push: wire.Pushed) -> None:
-    if isinstance(channel, StreamChannel) and isinstance(push, wire.Push | wire.PushTop):
-        if not isinstance(push, wire.Push) or push.epoch in ("", channel.epoch):
-            channel.heard = max(channel.heard, push.offset)
+    if isinstance(channel, StreamChannel) and isinstance(push, wire.Push):
+        if push.epoch != channel.heard_epoch:
+            channel.heard_epoch, channel.heard = push.epoch, 0
+        channel.heard = max(channel.heard, push.offset)
     elif isinstance(channel, PresenceChannel) and isinstance(push, wire.PushPresence | wire.PushPeople):
         channel.heard = max(channel.heard, push.said)
+
+
+def _heard(channel: StreamChannel, reply: Any) -> int:
+    """The newest offset of the reply's epoch that nobody could take."""
+    return channel.heard if channel.heard_epoch in ("", reply["epoch"]) else 0
 
 
 def _new_channel(name: str, n: int) -> Channel:
