@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from actors import messages as wire
@@ -325,3 +326,31 @@ async def test_changed_information_is_a_leave_and_a_join_in_one(gateway: Any) ->
     far.push(diff(text(newer), text(meta("a", "1")), user="a"))
     await gateway.until(lambda: len(connection.pushes(n)) == 2)
     assert connection.pushes(n)[1] == {"p": n, "j": [newer], "l": [meta("a", "1")]}
+
+
+def said(number: int, joins: list | None = None, leaves: list | None = None) -> wire.PushPresence:
+    encode = msgspec.json.encode
+    return wire.PushPresence(PRESENCE, "x", encode(joins or []), encode(leaves or []), None, number)
+
+
+async def test_a_presence_push_that_an_owner_before_sent_late_changes_nothing(gateway: Any) -> None:
+    """PRE-3: two owners' links have no common order; the leave was told first."""
+    far = gateway.far
+    connection, n = await gateway.subscribed(PRESENCE)
+    one, other = {"u": "x", "ref": "one"}, {"u": "x", "ref": "other"}
+    far.push(said(1))
+    far.push(said(3, leaves=[one]))
+    far.push(said(2, joins=[one]))
+    far.push(said(4, joins=[other]))
+    await gateway.until(lambda: any(push.get("j") == [other] for push in connection.pushes(n)))
+    assert not any(push.get("j") == [one] for push in connection.pushes(n))
+
+
+async def test_where_a_presence_push_is_missing_the_actor_is_asked_again(gateway: Any) -> None:
+    far = gateway.far
+    connection, n = await gateway.subscribed(PRESENCE)
+    missed = {"u": "x", "ref": "missed"}
+    far.push(said(1))
+    far.presence[PRESENCE] = [missed]
+    far.push(said(3))
+    await gateway.until(lambda: any(push.get("j") == [missed] for push in connection.pushes(n)))
