@@ -320,3 +320,23 @@ async def test_a_failing_actor_call_leaves_no_trace(gateway: Any) -> None:
     assert connection.session.connection.subscriptions == {}
     far.answer = far.usual_answer
     assert "sub" in await gateway.reply(connection, {"id": 2, "sub": {"ch": ROOM}})
+
+
+async def test_a_reply_that_is_older_than_what_was_pushed_meanwhile_is_asked_for_again(gateway: Any) -> None:
+    """RT-3: the owner before answers, and the new one has pushed already, while nobody here could take it."""
+    far = gateway.far
+    asked = []
+
+    def answer(message: Any) -> Any:
+        reply = far.usual_answer(message)
+        if isinstance(message, wire.Subscribe) and message.ch == ROOM:
+            asked.append(message)
+            if len(asked) == 1:
+                far.publish(ROOM, "x")
+                far.publish(ROOM, "x")
+        return reply
+
+    far.answer = answer
+    connection = await gateway.connected(subs={ROOM: {}})
+    assert connection.frames()[0]["connect"]["subs"][ROOM]["offset"] == 2
+    assert len(asked) == 2
