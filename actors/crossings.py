@@ -6,7 +6,7 @@ in the room in the same transaction (CHAT-19).
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 import msgspec
@@ -15,10 +15,10 @@ from actors import messages as wire
 from actors.activation import Activation, Stage
 from actors.fence import Fence, FenceBook
 from actors.host import Hosting
+from actors.moves import Moves
+from actors.person import UserState
 from actors.protocol import EngineError, ErrorCode
-from actors.user import UserState
 from geo.crossings import Crossing, follow
-from geo.fixes import Fix
 from storage import fences as fence_table
 from storage import streams
 from storage.ids import new_id
@@ -52,18 +52,18 @@ class Crossings:
             if activation.kind == "user" and activation.stage is Stage.ACTIVE:
                 self.close_removed(activation)
 
-    def follow(self, moved: Sequence[tuple[Activation, Fix, bool]]) -> None:
-        """Takes a tick's accepted fixes, in order; the flag says that it is the person's first ever."""
+    def follow(self, moves: Moves, now_ms: int) -> None:  # noqa: ARG002 - fixes carry their own time
+        """Takes a tick's accepted fixes, in order."""
         book = self._book
-        for (activation, fix, first), held in zip(
-            moved, book.holding([fix for _, fix, _ in moved]), strict=True
-        ):
+        for index, held in enumerate(book.holding(moves.lats(), moves.lons())):
+            activation = moves.activations[index]
             state: UserState = activation.state
             if not held and not state.fences:
                 continue
             state.fences, crossings = follow(
-                state.fences, fix, held, book.index, book.rules, first_ever=first
-            )
+                state.fences, moves.fixes[index], held, book.index, book.rules,
+                first_ever=moves.is_first[index],
+            )  # fmt: skip
             for fence_id, crossing in crossings:
                 self._crossed(activation, fence_id, book.fences.get(fence_id), crossing)
 

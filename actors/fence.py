@@ -9,11 +9,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from geo.crossings import Crossing, Rules, Standing, close, rules_of
+from geo.distance import Floats
 from geo.fences import FenceIndex
-from geo.fixes import Fix
 from geo.geojson import ShapeError, parse_shape
 from geo.shapes import Shape
 from storage.fences import FenceRow
@@ -56,13 +54,11 @@ class FenceBook:
         rules = {f.fence: f.rules for f in fences.values()}
         return cls(fences, rules, FenceIndex((f.fence, f.shape) for f in fences.values()))
 
-    def holding(self, fixes: Sequence[Fix]) -> list[set[str]]:
-        """For each fix the fences that hold it, in one batch."""
-        held: list[set[str]] = [set() for _ in fixes]
-        if not self.fences or not fixes:
+    def holding(self, lats: Floats, lons: Floats) -> list[set[str]]:
+        """For each position the fences that hold it, in one batch."""
+        held: list[set[str]] = [set() for _ in range(lats.size)]
+        if not self.fences or not held:
             return held
-        lats = np.array([fix.lat for fix in fixes], dtype=np.float64)
-        lons = np.array([fix.lon for fix in fixes], dtype=np.float64)
         positions, fences = self.index.hits(lats, lons)
         for position, fence in zip(positions.tolist(), fences.tolist(), strict=True):
             held[position].add(self.index.ids[fence])

@@ -18,10 +18,10 @@ from actors.effects import NOBODY, Answer, Asker, Effect, Refuse, Send
 from actors.host import Hosting
 from actors.matches import MatchesView
 from actors.online import Entry, OnlineTable
+from actors.person import UserState
 from actors.placement import slot_of
 from actors.presence import Diff
 from actors.protocol import EngineError, ErrorCode
-from actors.user import UserState
 from identity.audience import Relation, allows
 
 PATIENCE_S = 1.0

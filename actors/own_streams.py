@@ -6,9 +6,9 @@ from actors import messages as wire
 from actors.activation import Activation, Waiting
 from actors.effects import Send
 from actors.host import Hosting
+from actors.person import UserState
 from actors.protocol import RECOVERY_LIMIT, EngineError, ErrorCode
 from actors.stream import WINDOW, Publication, Stream
-from actors.user import UserState
 from storage import streams
 
 

@@ -11,17 +11,19 @@ import msgspec
 from redis.exceptions import RedisError
 
 from actors import messages as wire
-from actors import user
+from actors import near_people, user, whereabouts
 from actors.activation import Activation, Stage, Waiting
 from actors.crossings import Crossings
 from actors.effects import NOBODY, Asker, Refuse
 from actors.host import Hosting
+from actors.moves import Follower, Moves
 from actors.near import near_filter
 from actors.own_streams import OwnStreams
+from actors.person import Moved, ToRegion, UserState
+from actors.place_keeping import PlaceKeeping
 from actors.placement import slot_of
 from actors.protocol import EngineError, ErrorCode
 from actors.region import PLACE_TTL_MS
-from actors.user import Moved, ToRegion, UserState
 from geo.crossings import Standing
 from geo.fixes import Fix
 from geo.privacy import Audience, Shown
@@ -48,9 +50,10 @@ class UserHost:
         self._online.place = self._place
         self._streams = OwnStreams(shard)
         self.crossings = Crossings(shard, self._streams.tail, self._online.tell)
-        self._moved: list[tuple[Activation, Fix, bool]] = []
-        self._unsaved: dict[tuple[int, str], Place] = {}
-        self._saving = False
+        self._places = PlaceKeeping(shard)
+        self._moved = Moves()
+        self.followers: list[Follower] = [self.crossings, self._places]
+        """Who takes each tick's fixes, in this order."""
         self._restoring: dict[str, tuple[asyncio.Future[dict[str, streams.UserRecord]], Place | None]] = {}
         """People who are being restored: where their records will be, and their places."""
 
@@ -71,7 +74,7 @@ class UserHost:
         state = UserState(activation.key, record, visits=dict(record.visits), located=bool(record.visits))
         for fence, (_, entered_at_ms) in record.open_visits.items():
             state.fences[fence] = Standing(seen=True, entered_at_ms=entered_at_ms)
-        place = self._unsaved.get((activation.slot, activation.key), place)
+        place = self._places.unsaved(activation) or place
         if place is None:
             try:
                 place = await positions.load(self._shard.valkey, activation.slot, activation.key)
@@ -86,7 +89,7 @@ class UserHost:
     def activated(self, activation: Activation) -> None:
         activation.state.split = self._shard.splits.regions
         self._online.located(activation)
-        self._run(activation, user.placed(activation.state, self._shard.now_ms()))
+        self._run(activation, whereabouts.placed(activation.state, self._shard.now_ms()))
         self.crossings.close_removed(activation)
 
     def regions_split(self, activation: Activation, regions: frozenset[str]) -> None:
@@ -94,9 +97,9 @@ class UserHost:
         state, now_ms = activation.state, self._shard.now_ms()
         state.split = self._shard.splits.regions
         for near in state.views.values():
-            near.settles_at_ms = now_ms + user.SETTLE_MS
+            near.settles_at_ms = now_ms + near_people.SETTLE_MS
         known = state.announced.keys() | {state.watching[0]}
-        self._run(activation, user.announce_again(state, set(known & regions), now_ms))
+        self._run(activation, whereabouts.announce_again(state, set(known & regions), now_ms))
 
     async def restore(self, slots: set[int]) -> None:
         """After a takeover: activates those whose place is fresh, so that regions know them again (ACT-9)."""
@@ -147,18 +150,18 @@ class UserHost:
             return False
         if self._online.looks(activation.key):
             return False
-        return all(moving is not activation for moving, _, _ in self._moved)
+        return not self._moved.has(activation)
 
     def leaving(self, activation: Activation) -> None:
-        self._unsaved.pop((activation.slot, activation.key), None)
+        self._places.forget(activation)
 
     def arrived(self, activation: Activation) -> None:
         """What this person's regions know is told again: their slots may have moved meanwhile, too."""
         state: UserState = activation.state
         state.split = self._shard.splits.regions
-        self._unsave(activation)
+        self._places.keep(activation)
         known = state.announced.keys() | {state.watching[0]} - {""}
-        self._run(activation, user.announce_again(state, set(known), self._shard.now_ms()))
+        self._run(activation, whereabouts.announce_again(state, set(known), self._shard.now_ms()))
         self.crossings.close_removed(activation)
         self._online.tell(activation)
 
@@ -166,7 +169,7 @@ class UserHost:
         state: UserState = activation.state
         state.kept.expire(now_ms)
         self._online.expire(activation, now_ms)
-        self._run(activation, user.settled(state, now_ms))
+        self._run(activation, near_people.settled(state, now_ms))
         if state.announced and state.last is not None and now_ms - state.last.t_ms > PLACE_TTL_MS:
             leaving = [ToRegion(wire.RegionLeave(0, region, state.user)) for region in state.announced]
             state.announced = {}
@@ -182,7 +185,7 @@ class UserHost:
             known = state.announced.keys() | {state.watching[0]} - {""}
             lost = {region for region in known if slot_of("region", region) in slots}
             if lost:
-                self._run(activation, user.announce_again(state, lost, now_ms))
+                self._run(activation, whereabouts.announce_again(state, lost, now_ms))
 
     # -- turns --------------------------------------------------------------------------------------
 
@@ -253,7 +256,7 @@ class UserHost:
         assert isinstance(message, wire.Subscribe)
         try:
             radius_m, *_ = near_filter(message.filter)
-            state.rows = await self._rows(user.wanted_watch(state, radius_m))
+            state.rows = await self._rows(near_people.wanted_watch(state, radius_m))
         except (EngineError, ValueError):
             pass  # a bad filter is answered by the step; a region that is away comes with deltas
         self._step(activation, waiting)
@@ -270,12 +273,12 @@ class UserHost:
 
     async def _look(self, activation: Activation, message: wire.NearQuery, asker: Asker) -> None:
         state: UserState = activation.state
-        watch = user.wanted_watch(state)
+        watch = near_people.wanted_watch(state)
         rows: list[wire.CandidateRow] = []
         if watch is not None:
             watch.radius_m, watch.keep = message.radius_m, False
             rows = await self._rows(watch)
-        shown = user.visible_rows(state, rows, message.radius_m, Audience.EVERYONE)
+        shown = near_people.visible_rows(state, rows, message.radius_m, Audience.EVERYONE)
         asker.answer({"items": list(shown.values())[: min(message.limit, LIMIT_MAX)]})
 
     async def _refresh(self, activation: Activation, asker: Asker) -> None:
@@ -293,7 +296,10 @@ class UserHost:
         await self._streams.tail(activation)
         self._run(
             activation,
-            [*user.placed(state, self._shard.now_ms()), *user.reviewed(state, self._shard.now_ms())],
+            [
+                *whereabouts.placed(state, self._shard.now_ms()),
+                *near_people.reviewed(state, self._shard.now_ms()),
+            ],
         )
         self._online.refreshed(activation)
         asker.answer({})
@@ -303,63 +309,25 @@ class UserHost:
     def _moves(self, activation: Activation, moved: Moved) -> None:
         state: UserState = activation.state
         for fix in moved.fixes:
-            self._moved.append((activation, fix, not state.located))
+            self._moved.add(activation, fix, is_first=not state.located)
             state.located = True
         self._shard.tick_soon()
 
     def _place(self, activation: Activation) -> None:
-        self._run(activation, user.placed(activation.state, self._shard.now_ms()))
+        self._run(activation, whereabouts.placed(activation.state, self._shard.now_ms()))
 
     def _decide(self, activation: Activation) -> None:
         """Takes this person's fixes before the tick does."""
-        own = [each for each in self._moved if each[0] is activation]
+        own = self._moved.take(activation)
         if own:
-            self._moved = [each for each in self._moved if each[0] is not activation]
             self._follow(own)
 
     def tick(self, now_ms: int) -> None:  # noqa: ARG002 - fixes carry their own time
-        moved, self._moved = self._moved, []
+        moved, self._moved = self._moved, Moves()
         if moved:
             self._follow(moved)
 
-    def _follow(self, moved: list[tuple[Activation, Fix, bool]]) -> None:
-        self.crossings.follow(moved)
-        for activation, _, _ in moved:
-            self._unsave(activation)
-
-    def _unsave(self, activation: Activation) -> None:
-        """The snapshot is to have this person's last fix."""
-        state: UserState = activation.state
-        fix, shown = state.last, state.shown
-        if fix is None:
-            return
-        self._unsaved[activation.slot, state.user] = Place(
-            fix.lat,
-            fix.lon,
-            fix.acc_m,
-            fix.t_ms,
-            fix.seq,
-            shown.cell if shown else "",
-            shown.outside_since_ms if shown else None,
-        )
-        if not self._saving:
-            self._saving = True
-            self._shard.spawn(self._save())
-
-    async def _save(self) -> None:
-        """Writes the snapshot; what Valkey does not take now is kept for its return."""
-        try:
-            while self._unsaved:
-                batch, self._unsaved = self._unsaved, {}
-                owners = self._shard.router.view.owners
-                batch = {
-                    at: place for at, place in batch.items() if owners[at[0]] == self._shard.config.shard
-                }
-                try:
-                    await positions.save(self._shard.valkey, batch)
-                except (RedisError, OSError, TimeoutError) as error:
-                    log.warning("the snapshot waits: %s", type(error).__name__)
-                    self._unsaved = batch | self._unsaved
-                    await asyncio.sleep(_RETRY_S * 5)
-        finally:
-            self._saving = False
+    def _follow(self, moved: Moves) -> None:
+        now_ms = self._shard.now_ms()
+        for follower in self.followers:
+            follower.follow(moved, now_ms)

@@ -105,7 +105,7 @@ async def test_a_new_activation_continues_a_near_map_with_deltas(small):
     number = small.router.shard_of(slot_of("user", ann))
     # The snapshot is written soon after a fix; a kill before that would cost the place.
     people = small.shards[number].hosts["user"]
-    await small.until(lambda: not (people._moved or people._unsaved or people._saving))
+    await small.until(lambda: not (people._moved or people._places._unsaved or people._places._saving))
     await small.shards[number].stop()
     await small.start_shard(number)
     gone = new_id()

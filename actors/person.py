@@ -1,0 +1,70 @@
+"""The live state of a person: what user.py steps, and what its host does for it."""
+
+from dataclasses import dataclass, field
+
+from actors import messages as wire
+from actors.effects import Effect
+from actors.matches import MatchesView
+from actors.near import KeptViews, NearView
+from actors.stream import Stream
+from geo.crossings import Standing
+from geo.fixes import Fix
+from geo.privacy import Shown
+from storage.streams import UserRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ToRegion:
+    """A message to a region."""
+
+    message: wire.RegionEnter | wire.RegionLeave | wire.RegionWatch
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The fixes that now count, oldest first: to the fences and to the snapshot."""
+
+    fixes: tuple[Fix, ...]
+
+
+UserEffect = Effect | ToRegion | Moved
+
+
+@dataclass(slots=True)
+class UserState:
+    """One person's live state."""
+
+    user: str
+    record: UserRecord
+    last: Fix | None = None
+    held: Fix | None = None
+    shown: Shown | None = None
+    region: str = ""
+    split: frozenset[str] = frozenset()
+    announced: dict[str, tuple[str, str, str, bool | None]] = field(default_factory=dict)
+    """Regions that know of this person, and as what: cell, audience, precision, online."""
+    announced_at_ms: int = 0
+    watching: tuple[str, str, float] = ("", "", 0.0)
+    """What the region watches for: region, own cell, radius."""
+    rows: list[wire.CandidateRow] = field(default_factory=list)
+    views: dict[str, NearView] = field(default_factory=dict)
+    kept: KeptViews = field(default_factory=KeptViews)
+    streams: dict[str, Stream] = field(default_factory=dict)
+    listeners: dict[str, dict[str, str]] = field(default_factory=lambda: {"me": {}, "fences": {}})
+    """Stream → connection → gateway."""
+    fences: dict[str, Standing] = field(default_factory=dict)
+    visits: dict[str, int] = field(default_factory=dict)
+    located: bool = False
+    """A fix of theirs counted before: a fence then hears of an `enter`, not of an initial `inside`."""
+    is_online: bool | None = None
+    """As others may know it by now (online_host.py); None: not known yet."""
+    matches: MatchesView | None = None
+    """Of `presence:matches`, where somebody listens."""
+    said: int = 0
+    """The number of its last push, as a room's (`actors.attendance.Attendance.said`)."""
+
+    @property
+    def is_idle(self) -> bool:
+        """No subscription, and no place that regions would show."""
+        listened = self.views or self.matches is not None or any(self.listeners.values())
+        return not listened and not self.announced
