@@ -55,14 +55,15 @@ class Crossings:
     def follow(self, moves: Moves, now_ms: int) -> None:  # noqa: ARG002 - fixes carry their own time
         """Takes a tick's accepted fixes, in order."""
         book = self._book
+        is_first = moves.is_first
         for index, held in enumerate(book.holding(moves.lats(), moves.lons())):
             activation = moves.activations[index]
             state: UserState = activation.state
             if not held and not state.fences:
                 continue
             state.fences, crossings = follow(
-                state.fences, moves.fixes[index], held, book.index, book.rules,
-                first_ever=moves.is_first[index],
+                state.fences, moves.fix(index), held, book.index, book.rules,
+                first_ever=bool(is_first[index]),
             )  # fmt: skip
             for fence_id, crossing in crossings:
                 self._crossed(activation, fence_id, book.fences.get(fence_id), crossing)

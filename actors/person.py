@@ -6,6 +6,7 @@ from actors import messages as wire
 from actors.effects import Effect
 from actors.matches import MatchesView
 from actors.near import KeptViews, NearView
+from actors.region import POSITION_TTL_MS
 from actors.stream import Stream
 from geo.crossings import Standing
 from geo.fixes import Fix
@@ -41,6 +42,7 @@ class UserState:
     shown: Shown | None = None
     region: str = ""
     split: frozenset[str] = frozenset()
+    position_ttl_ms: int = POSITION_TTL_MS
     announced: dict[str, tuple[str, str, str, bool | None]] = field(default_factory=dict)
     """Regions that know of this person, and as what: cell, audience, precision, online."""
     announced_at_ms: int = 0

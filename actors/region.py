@@ -23,7 +23,7 @@ RATE_OVER_MS = 5_000
 CHANGE_OVER_MS = 10_000
 """After a split everybody has told the children by then."""
 
-PLACE_TTL_MS = 15 * 60_000
+POSITION_TTL_MS = 15 * 60_000
 """A place without a newer fix is not shown any longer."""
 
 
@@ -49,6 +49,7 @@ class RegionState:
     entered: int = 0
     """Announcements since `counted_at_ms`."""
     counted_at_ms: int = 0
+    position_ttl_ms: int = POSITION_TTL_MS
     split_at_ms: int = 0
     """Its children stand in for it since then: it forgets nobody until all have changed over, then all."""
     _cells: Counter[str] = field(default_factory=Counter)
@@ -123,7 +124,7 @@ def tick(state: RegionState, now_ms: int) -> list[wire.RegionCandidates]:
         state.watches.clear()
         state.changed = False
         return []
-    stale = [user for user, place in state.places.items() if now_ms - place.t_ms > PLACE_TTL_MS]
+    stale = [user for user, place in state.places.items() if now_ms - place.t_ms > state.position_ttl_ms]
     for user in stale:
         del state.places[user]
     state.changed |= bool(stale)

@@ -18,7 +18,8 @@ class RegionHost:
         self._regions: dict[str, Activation] = {}
 
     async def load(self, activation: Activation) -> RegionState:
-        state = RegionState(activation.key, self._shard.config.privacy_k)
+        config = self._shard.config
+        state = RegionState(activation.key, config.privacy_k, position_ttl_ms=config.position_ttl_ms)
         if activation.key in self._shard.splits.regions:
             state.split_at_ms = self._shard.now_ms()
         return state

@@ -25,6 +25,7 @@ from actors.messages import Message
 from actors.metrics import histogram
 from actors.online_host import OnlineHost
 from actors.protocol import EngineError
+from actors.region import POSITION_TTL_MS
 from actors.region_host import RegionHost
 from actors.room_host import RoomHost
 from actors.router import Router, RouterConfig
@@ -56,6 +57,8 @@ class ShardConfig:
     memory_budget_mib: int = 512
     """For activations. Above 80 % of it the coldest go that nobody would miss."""
     privacy_k: int = 1
+    position_ttl_ms: int = POSITION_TTL_MS
+    """Without a newer fix a person is nowhere after this."""
     region_split_users: int = 2_000
     region_split_updates: float = 2_000.0
     """Beyond so many users, or updates per second, a region is split into its children."""

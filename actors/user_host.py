@@ -23,7 +23,6 @@ from actors.person import Moved, ToRegion, UserState
 from actors.place_keeping import PlaceKeeping
 from actors.placement import slot_of
 from actors.protocol import EngineError, ErrorCode
-from actors.region import PLACE_TTL_MS
 from geo.crossings import Standing
 from geo.fixes import Fix
 from geo.privacy import Audience, Shown
@@ -71,7 +70,13 @@ class UserHost:
                 record = await streams.load_user(connection, activation.key)
         if record is None:
             return None
-        state = UserState(activation.key, record, visits=dict(record.visits), located=bool(record.visits))
+        state = UserState(
+            activation.key,
+            record,
+            position_ttl_ms=self._shard.config.position_ttl_ms,
+            visits=dict(record.visits),
+            located=bool(record.visits),
+        )
         for fence, (_, entered_at_ms) in record.open_visits.items():
             state.fences[fence] = Standing(seen=True, entered_at_ms=entered_at_ms)
         place = self._places.unsaved(activation) or place
@@ -105,7 +110,9 @@ class UserHost:
         """After a takeover: activates those whose place is fresh, so that regions know them again (ACT-9)."""
         shard = self._shard
         try:
-            people = await positions.load_slots(shard.valkey, slots, shard.now_ms() - PLACE_TTL_MS)
+            people = await positions.load_slots(
+                shard.valkey, slots, shard.now_ms() - shard.config.position_ttl_ms
+            )
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("no snapshot of positions: %s", type(error).__name__)
             return
@@ -170,7 +177,7 @@ class UserHost:
         state.kept.expire(now_ms)
         self._online.expire(activation, now_ms)
         self._run(activation, near_people.settled(state, now_ms))
-        if state.announced and state.last is not None and now_ms - state.last.t_ms > PLACE_TTL_MS:
+        if state.announced and state.last is not None and now_ms - state.last.t_ms > state.position_ttl_ms:
             leaving = [ToRegion(wire.RegionLeave(0, region, state.user)) for region in state.announced]
             state.announced = {}
             self._run(activation, list(leaving))

@@ -8,7 +8,6 @@ from actors.effects import Answer, Asker, Refuse
 from actors.near_people import rewatch, told_resolution
 from actors.person import Moved, ToRegion, UserEffect, UserState
 from actors.protocol import ErrorCode
-from actors.region import PLACE_TTL_MS
 from geo.cells import region_of, regions_within
 from geo.coordinates import LatLng
 from geo.fixes import Fix, Verdict, admit
@@ -39,7 +38,7 @@ def position(state: UserState, message: wire.Position, asker: Asker, now_ms: int
 
 def placed(state: UserState, now_ms: int) -> list[UserEffect]:
     """The position or its visibility may have changed: tells the regions what they may know."""
-    if state.last is None or now_ms - state.last.t_ms > PLACE_TTL_MS:
+    if state.last is None or now_ms - state.last.t_ms > state.position_ttl_ms:
         return []
     precision = state.record.visibility_precision
     resolution = told_resolution(precision)

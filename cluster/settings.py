@@ -163,6 +163,9 @@ class Settings:
     region_split_users: int = _setting(
         2_000, "A region with more people than this is split into its children.", _whole(10, 1_000_000)
     )
+    position_ttl_s: float = _setting(
+        900.0, "How long a position counts: who sends none for so long is nowhere.", _seconds(1, 86_400)
+    )
     privacy_k: int = _setting(
         0,
         "How many people a place holds before its count is shown; 0 means 1 in development, 5 in production.",
