@@ -237,6 +237,16 @@ class RegionLeave(Framed, tag=21):
     user: str
 
 
+class RegionCheck(Framed, tag=150):
+    """Region to a user's actor, after their settings changed: are you here? Replied {}; whoever is not
+    leaves. Refused with 103 where there is no such person any more.
+    """
+
+    rid: int
+    region: str
+    user: str
+
+
 class RegionWatch(Framed, tag=22):
     """`viewer` (at a snapped place) wants to know who is within `radius_m`; 0 stops the watch. Replied with
     rows as in RegionCandidates; kept live unless `keep` is false.
@@ -328,7 +338,7 @@ class Drain(Framed, tag=120):
 Request = (
     Subscribe | Unsubscribe | Publish | Ephemeral | Position | History | PresenceQuery | NearQuery | Refresh
     | ViewQuery | RowsTold | Vacant | RegionEnter | RegionLeave | RegionWatch | RegionCandidates | Crossing
-    | StatusQuery | Drain | RelayFence | Remind | Retire | Seal | Take | Barrier | HoldsQuery
+    | RegionCheck | StatusQuery | Drain | RelayFence | Remind | Retire | Seal | Take | Barrier | HoldsQuery
     | Here | Away | WatchOnline | MatchOnline | OnlineChanged
 )  # fmt: skip
 Message = (

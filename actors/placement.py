@@ -9,7 +9,7 @@ SLOTS = 1024
 
 _TO_A_PERSON = (
     wire.Position, wire.NearQuery, wire.RegionCandidates, wire.Here, wire.Away, wire.WatchOnline,
-    wire.MatchOnline, wire.OnlineChanged,
+    wire.MatchOnline, wire.OnlineChanged, wire.RegionCheck,
 )  # fmt: skip
 
 

@@ -52,6 +52,8 @@ class RegionState:
     position_ttl_ms: int = POSITION_TTL_MS
     split_at_ms: int = 0
     """Its children stand in for it since then: it forgets nobody until all have changed over, then all."""
+    unsaved: set[str] = field(default_factory=set)
+    """Whose rows the snapshot does not have yet, as they are now."""
     _cells: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -83,6 +85,7 @@ def step(state: RegionState, message: wire.Request, asker: Asker) -> list[Effect
         if message.online is None and known is not None:
             message.online = known.online
         state.places[message.user] = message
+        state.unsaved.add(message.user)
         if known is None or (known.cell, known.audience, known.precision, known.online) != (
             message.cell,
             message.audience,
@@ -91,7 +94,7 @@ def step(state: RegionState, message: wire.Request, asker: Asker) -> list[Effect
         ):
             state.changed = True
     elif isinstance(message, wire.RegionLeave) and not state.split_at_ms:
-        state.changed |= state.places.pop(message.user, None) is not None
+        _forget(state, [message.user])
     elif isinstance(message, wire.RegionWatch):
         if message.radius_m <= 0:
             state.watches.pop(message.viewer, None)
@@ -120,14 +123,12 @@ def is_too_much(state: RegionState, now_ms: int, users: int, updates_per_s: floa
 def tick(state: RegionState, now_ms: int) -> list[wire.RegionCandidates]:
     """Who must be told what, since the last tick."""
     if state.split_at_ms and now_ms - state.split_at_ms > CHANGE_OVER_MS:
-        state.places.clear()
+        _forget(state, list(state.places))
         state.watches.clear()
         state.changed = False
         return []
     stale = [user for user, place in state.places.items() if now_ms - place.t_ms > state.position_ttl_ms]
-    for user in stale:
-        del state.places[user]
-    state.changed |= bool(stale)
+    _forget(state, stale)
     if not state.changed or not state.watches:
         return []  # what changed while nobody asks is counted when somebody does
     state.changed = False
@@ -140,6 +141,13 @@ def tick(state: RegionState, now_ms: int) -> list[wire.RegionCandidates]:
             watch.told = rows
             told.append(wire.RegionCandidates(0, viewer, state.region, rows))
     return told
+
+
+def _forget(state: RegionState, users: list[str]) -> None:
+    for user in users:
+        if state.places.pop(user, None) is not None:
+            state.unsaved.add(user)
+            state.changed = True
 
 
 class _Places:

@@ -227,11 +227,8 @@ class Shard(Turns):
             return
         for link in self._peers:
             link.view_version = view.version
-        came = self.moving.view_changed(before, view)
+        self.moving.view_changed(before, view)
         self.reminders.look()
-        users = self.hosts.get("user")
-        if came and isinstance(users, UserHost):
-            self.spawn(users.restore(came))
 
     def _replaced(self) -> None:
         """A newer process is this shard: nothing may be done under the epochs that it was given (ACT-4)."""
@@ -263,6 +260,10 @@ class Shard(Turns):
             self.moving.changed(kind, key)
             if kind == "user":
                 self.online.changed(key)
+        if kind == "user":
+            regions = self.hosts["region"]
+            assert isinstance(regions, RegionHost)
+            regions.changed(key)
 
     async def refresh_fences(self, asker: Asker) -> None:
         users = self.hosts["user"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from actors import messages as wire
 from actors.effects import Answer, Asker, Refuse
 from actors.near_people import candidates, rewatch, subscribed
-from actors.person import UserEffect, UserState
+from actors.person import ToRegion, UserEffect, UserState
 from actors.protocol import ErrorCode
 from actors.whereabouts import position
 
@@ -26,6 +26,11 @@ def step(  # noqa: PLR0911, PLR0917 - one line per kind of message
         return position(state, message, asker, now_ms)
     if isinstance(message, wire.RegionCandidates):
         return candidates(state, message, now_ms)
+    if isinstance(message, wire.RegionCheck):
+        leaves = (
+            [] if message.region in state.announced else [wire.RegionLeave(0, message.region, state.user)]
+        )
+        return [*map(ToRegion, leaves), Answer(asker, {})]
     if isinstance(message, wire.Unsubscribe):
         return [*_unsubscribe(state, message, gateway, now_ms), Answer(asker, {})]
     name = message.ch.partition("@")[0] if isinstance(message, wire.Subscribe | wire.History) else ""

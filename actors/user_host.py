@@ -6,7 +6,6 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any
 
-import asyncpg
 import msgspec
 from redis.exceptions import RedisError
 
@@ -29,14 +28,10 @@ from geo.privacy import Audience, Shown
 from geo.proximity import LIMIT_MAX
 from storage import positions, streams
 from storage.ids import is_id, new_id
-from storage.positions import Place
-from storage.postgres import UNREACHABLE
 
 log = logging.getLogger("hereabouts.user")
 
 REGION_PATIENCE_S = 2.0
-_RETRY_S = 0.2
-_RESTORED_AT_ONCE = 50
 
 
 class UserHost:
@@ -53,21 +48,14 @@ class UserHost:
         self._moved = Moves()
         self.followers: list[Follower] = [self.crossings, self._places]
         """Who takes each tick's fixes, in this order."""
-        self._restoring: dict[str, tuple[asyncio.Future[dict[str, streams.UserRecord]], Place | None]] = {}
-        """People who are being restored: where their records will be, and their places."""
 
     # -- life ---------------------------------------------------------------------------------------
 
     async def load(self, activation: Activation) -> UserState | None:
         if not is_id(activation.key):
             return None
-        restoring = self._restoring.get(activation.key)
-        if restoring is not None:
-            record, place = (await asyncio.shield(restoring[0])).get(activation.key), restoring[1]
-        else:
-            place = None
-            async with self._shard.pool.acquire() as connection:
-                record = await streams.load_user(connection, activation.key)
+        async with self._shard.pool.acquire() as connection:
+            record = await streams.load_user(connection, activation.key)
         if record is None:
             return None
         state = UserState(
@@ -79,7 +67,7 @@ class UserHost:
         )
         for fence, (_, entered_at_ms) in record.open_visits.items():
             state.fences[fence] = Standing(seen=True, entered_at_ms=entered_at_ms)
-        place = self._places.unsaved(activation) or place
+        place = self._places.unsaved(activation)
         if place is None:
             try:
                 place = await positions.load(self._shard.valkey, activation.slot, activation.key)
@@ -105,40 +93,6 @@ class UserHost:
             near.settles_at_ms = now_ms + near_people.SETTLE_MS
         known = state.announced.keys() | {state.watching[0]}
         self._run(activation, whereabouts.announce_again(state, set(known & regions), now_ms))
-
-    async def restore(self, slots: set[int]) -> None:
-        """After a takeover: activates those whose place is fresh, so that regions know them again (ACT-9)."""
-        shard = self._shard
-        try:
-            people = await positions.load_slots(
-                shard.valkey, slots, shard.now_ms() - shard.config.position_ttl_ms
-            )
-        except (RedisError, OSError, TimeoutError) as error:
-            log.warning("no snapshot of positions: %s", type(error).__name__)
-            return
-        names = list(people)
-        for start in range(0, len(names), _RESTORED_AT_ONCE):
-            await self._restore({name: people[name] for name in names[start : start + _RESTORED_AT_ONCE]})
-
-    async def _restore(self, people: dict[str, Place]) -> None:
-        """Some at a time, in a few queries: who asks for something meanwhile does not wait for them all."""
-        shard, loop = self._shard, asyncio.get_running_loop()
-        since_s = loop.time()
-        records: asyncio.Future[dict[str, streams.UserRecord]] = loop.create_future()
-        records.add_done_callback(lambda done: done.exception())  # nobody may be waiting for it
-        self._restoring |= {person: (records, place) for person, place in people.items()}
-        for person in people:
-            shard.deliver(wire.Unsubscribe(0, f"me@{person}", person, ""), NOBODY, "")
-        try:
-            async with shard.pool.acquire() as connection:
-                records.set_result(await streams.load_users(connection, list(people)))
-        except (asyncpg.PostgresError, *UNREACHABLE) as error:
-            records.set_exception(error)  # each is loaded by itself then
-        finally:
-            for person in people:
-                self._restoring.pop(person, None)
-        await asyncio.sleep(0.005)  # they are activated meanwhile
-        await asyncio.sleep((loop.time() - since_s) / 2)
 
     def gateway_lost(self, activation: Activation, gateway: str) -> None:
         self._run(activation, user.gateway_lost(activation.state, gateway, self._shard.now_ms()))

@@ -1,0 +1,95 @@
+"""The snapshot of a region in Valkey: whom it shows, and where (ACT-9). Snapped places only (GEO-20).
+
+One hash a region, a row a person. A new activation claims the hash under its slot's epoch and reads it in one
+step; whoever held the slot before writes nothing to it from then on (ACT-4).
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import asyncpg
+import msgspec
+import redis.asyncio as redis
+
+_EPOCH = ""
+"""The field that holds the epoch of the last activation; no person has this name."""
+
+_BATCH = 500
+"""Rows in one command: Lua unpacks no more than a few thousand arguments."""
+
+_CLAIM = """
+local held = redis.call('HGET', KEYS[1], '')
+if held and tonumber(held) > tonumber(ARGV[1]) then return {} end
+redis.call('HSET', KEYS[1], '', ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return redis.call('HGETALL', KEYS[1])
+"""
+_SAVE = """
+local held = redis.call('HGET', KEYS[1], '')
+if held and tonumber(held) > tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], '', ARGV[1])
+local gone = tonumber(ARGV[3])
+if gone > 0 then redis.call('HDEL', KEYS[1], unpack(ARGV, 4, 3 + gone)) end
+if #ARGV > 3 + gone then redis.call('HSET', KEYS[1], unpack(ARGV, 4 + gone)) end
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+
+
+class RegionPlace(msgspec.Struct, array_like=True, frozen=True):
+    """One person's row: the sticky cell that was announced, to whom it may be shown, and when it was true."""
+
+    cell: str
+    audience: str
+    precision: str
+    t_ms: int
+    online: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegionChanges:
+    """What is to be written of one region: rows by person, None where there is none any more."""
+
+    region: str
+    epoch: int
+    places: Mapping[str, RegionPlace | None]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(RegionPlace)
+
+
+def _key(region: str) -> str:
+    return f"hereabouts:region:{region}"
+
+
+async def claim(valkey: redis.Redis, region: str, epoch: int, keep_s: int) -> dict[str, RegionPlace]:
+    """The rows of a region, which nobody of an older epoch writes to any more; none to somebody older."""
+    found = await cast(Any, valkey.eval(_CLAIM, 1, _key(region), epoch, keep_s))
+    rows = zip(found[::2], found[1::2], strict=True)
+    return {field.decode(): _decoder.decode(raw) for field, raw in rows if field.decode() != _EPOCH}
+
+
+async def save(valkey: redis.Redis, changes: Collection[RegionChanges], keep_s: int) -> None:
+    """Writes changed rows in one round trip; rows of a region that has a newer activation are left out."""
+    pipe = valkey.pipeline(transaction=False)
+    for each in changes:
+        items = list(each.places.items())
+        for start in range(0, len(items), _BATCH):
+            part = items[start : start + _BATCH]
+            gone = [user for user, place in part if place is None]
+            rows = [(user, _encoder.encode(place)) for user, place in part if place is not None]
+            flat = [value for row in rows for value in row]
+            pipe.eval(_SAVE, 1, _key(each.region), each.epoch, keep_s, len(gone), *gone, *flat)
+    await pipe.execute()
+
+
+async def visibilities(connection: asyncpg.Connection, users: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """(audience, precision) of those of `users` who are active: a snapshot may be older than their wish."""
+    found = await connection.fetch(
+        """SELECT id::text, visibility_audience, visibility_precision FROM users
+        WHERE id = ANY($1::uuid[]) AND status = 'active'""",
+        users,
+    )
+    return {row["id"]: (row["visibility_audience"], row["visibility_precision"]) for row in found}
