@@ -9,6 +9,7 @@ gateway that needs it. `ch` is an *internal* channel name:
     me@<user>, fences@<user> stream   actor user:<user>
     near@<user>#<conn>       map      actor user:<user> (one per subscription: filters differ)
     presence:matches@<user>  map      actor user:<user>
+    share:<id>@<user>#<conn> map      actor user:<user>, who looks at it
 """
 
 from typing import Any
@@ -30,6 +31,7 @@ from actors.push_messages import (
     Unrelayed,
     Unsubscribed,
 )
+from actors.share_messages import ShareShown, ShareWatch, WatchersQuery
 from actors.slot_messages import (
     Barrier,
     Framed,
@@ -49,8 +51,9 @@ from actors.slot_messages import (
 __all__ = [
     "JSON", "Away", "Barrier", "Fence", "Framed", "Hello", "Here", "HoldsQuery", "Load", "MatchOnline",
     "OnlineChanged", "Pulse", "Push", "PushCounts", "PushEphemeral", "PushMap", "PushPeople",
-    "PushPresence", "PushTop", "Pushed", "RelayFence", "Relayed", "Retire", "Seal", "StatusQuery", "Take",
-    "Unrelayed", "Unseal", "Unsubscribed", "View", "ViewQuery", "WatchOnline",
+    "PushPresence", "PushTop", "Pushed", "RelayFence", "Relayed", "Retire", "Seal", "ShareShown",
+    "ShareWatch", "StatusQuery", "Take", "Unrelayed", "Unseal", "Unsubscribed", "View", "ViewQuery",
+    "WatchOnline", "WatchersQuery",
 ]  # fmt: skip
 """What this takes from its neighbours, `*_messages.py`; everybody has all messages from here."""
 
@@ -339,7 +342,7 @@ Request = (
     Subscribe | Unsubscribe | Publish | Ephemeral | Position | History | PresenceQuery | NearQuery | Refresh
     | ViewQuery | RowsTold | Vacant | RegionEnter | RegionLeave | RegionWatch | RegionCandidates | Crossing
     | RegionCheck | StatusQuery | Drain | RelayFence | Remind | Retire | Seal | Take | Barrier | HoldsQuery
-    | Here | Away | WatchOnline | MatchOnline | OnlineChanged
+    | Here | Away | WatchOnline | MatchOnline | OnlineChanged | ShareWatch | ShareShown | WatchersQuery
 )  # fmt: skip
 Message = (
     Request | Reply | Failure | Pushed | Hello | View | Told | Unseal | Bounced | Load | Relayed | Fence

@@ -7,6 +7,7 @@ from actors.effects import Effect
 from actors.matches import MatchesView
 from actors.near import KeptViews, NearView
 from actors.region import POSITION_TTL_MS
+from actors.shares import Shares
 from actors.stream import Stream
 from geo.crossings import Standing
 from geo.fixes import Fix
@@ -65,8 +66,10 @@ class UserState:
     said: int = 0
     """The number of its last push, as a room's (`actors.attendance.Attendance.said`)."""
 
+    shares: Shares = field(default_factory=Shares)
+
     @property
     def is_idle(self) -> bool:
-        """No subscription, and no place that regions would show."""
+        """No subscription, nobody who looks, and no place that regions would show."""
         listened = self.views or self.matches is not None or any(self.listeners.values())
-        return not listened and not self.announced
+        return not listened and not self.announced and not self.shares.is_live

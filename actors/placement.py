@@ -9,7 +9,8 @@ SLOTS = 1024
 
 _TO_A_PERSON = (
     wire.Position, wire.NearQuery, wire.RegionCandidates, wire.Here, wire.Away, wire.WatchOnline,
-    wire.MatchOnline, wire.OnlineChanged, wire.RegionCheck,
+    wire.MatchOnline, wire.OnlineChanged, wire.RegionCheck, wire.ShareWatch, wire.ShareShown,
+    wire.WatchersQuery,
 )  # fmt: skip
 
 

@@ -104,6 +104,7 @@ class Shard(Turns):
         users = UserHost(self)
         self.hosts = {"room": rooms, "user": users, "region": RegionHost(self)}
         await self.splits.reload()
+        self.reminders.handlers["user"] = users.remind
         await users.crossings.reload()
         site = self.config.site
         address = address_of(self.config.run_dir, f"shard-{self.config.shard}", site)
@@ -245,7 +246,7 @@ class Shard(Turns):
     def _slots_moved(self, slots: set[int]) -> None:
         users = self.hosts.get("user")
         if isinstance(users, UserHost):
-            users.regions_moved(slots)
+            users.slots_moved(slots)
             self.online.slots_moved(slots)
 
     def changed(self, kind: str, key: str) -> None:
@@ -254,6 +255,8 @@ class Shard(Turns):
             self.deliver(wire.Refresh(0, "fence", key), NOBODY, "")
         elif kind == "split":
             self.spawn(self.splits.reload())
+        elif kind == "reminder":
+            self.reminders.look()
         elif (kind, key) in self.activations:
             self.deliver(wire.Refresh(0, kind, key), NOBODY, "")
         else:

@@ -22,6 +22,8 @@ from actors.person import Moved, ToRegion, UserState
 from actors.place_keeping import PlaceKeeping
 from actors.placement import slot_of
 from actors.protocol import EngineError, ErrorCode
+from actors.reminders import Handler
+from actors.share_host import ShareHost
 from geo.crossings import Standing
 from geo.fixes import Fix
 from geo.privacy import Audience, Shown
@@ -45,9 +47,12 @@ class UserHost:
         self._streams = OwnStreams(shard)
         self.crossings = Crossings(shard, self._streams.tail, self._online.tell)
         self._places = PlaceKeeping(shard)
+        self._shares = ShareHost(shard)
         self._moved = Moves()
-        self.followers: list[Follower] = [self.crossings, self._places]
+        self.followers: list[Follower] = [self.crossings, self._places, self._shares]
         """Who takes each tick's fixes, in this order."""
+        self.reminders: dict[str, Handler] = {"share": self._shares.remind}
+        """What comes before the colon of a reminder's name → who does what it is about; they get the rest."""
 
     # -- life ---------------------------------------------------------------------------------------
 
@@ -84,6 +89,12 @@ class UserHost:
         self._online.located(activation)
         self._run(activation, whereabouts.placed(activation.state, self._shard.now_ms()))
         self.crossings.close_removed(activation)
+        self._shares.begins(activation)
+
+    async def remind(self, activation: Activation, name: str, data: str) -> None:
+        """The time of one of this person's reminders has come."""
+        what, _, key = name.partition(":")
+        await self.reminders[what](activation, key, data)
 
     def regions_split(self, activation: Activation, regions: frozenset[str]) -> None:
         """Tells the children what the parents knew. Nobody is taken off a view until others have, too."""
@@ -96,6 +107,7 @@ class UserHost:
 
     def gateway_lost(self, activation: Activation, gateway: str) -> None:
         self._run(activation, user.gateway_lost(activation.state, gateway, self._shard.now_ms()))
+        self._shares.gateway_lost(activation, gateway)
 
     def is_idle(self, activation: Activation) -> bool:
         return bool(activation.state.is_idle) and not activation.crossings
@@ -109,7 +121,7 @@ class UserHost:
     def is_quiet(self, activation: Activation) -> bool:
         if activation.crossings or activation.recording:
             return False
-        if self._online.looks(activation.key):
+        if self._online.looks(activation.key) or not self._shares.is_quiet(activation.key):
             return False
         return not self._moved.has(activation)
 
@@ -124,20 +136,23 @@ class UserHost:
         known = state.announced.keys() | {state.watching[0]} - {""}
         self._run(activation, whereabouts.announce_again(state, set(known), self._shard.now_ms()))
         self.crossings.close_removed(activation)
+        self._shares.begins(activation)
         self._online.tell(activation)
 
     def expire(self, activation: Activation, now_ms: int) -> None:
         state: UserState = activation.state
         state.kept.expire(now_ms)
         self._online.expire(activation, now_ms)
+        self._shares.expire(activation, now_ms)
         self._run(activation, near_people.settled(state, now_ms))
         if state.announced and state.last is not None and now_ms - state.last.t_ms > state.position_ttl_ms:
             leaving = [ToRegion(wire.RegionLeave(0, region, state.user)) for region in state.announced]
             state.announced = {}
             self._run(activation, list(leaving))
 
-    def regions_moved(self, slots: set[int]) -> None:
+    def slots_moved(self, slots: set[int]) -> None:
         """These slots begin anew somewhere: their regions are told again who is in reach."""
+        self._shares.slots_moved(slots)
         now_ms = self._shard.now_ms()
         for activation in list(self._shard.activations.values()):
             if activation.kind != "user" or activation.stage is not Stage.ACTIVE:
@@ -154,7 +169,7 @@ class UserHost:
         self, activation: Activation, waiting: Waiting
     ) -> Awaitable[None] | None:
         message = waiting.message
-        if self._online.handles(activation, waiting):
+        if self._online.handles(activation, waiting) or self._shares.handles(activation, waiting):
             return None
         if isinstance(message, wire.Refresh):
             return self._refresh(activation, waiting.asker)
@@ -248,12 +263,14 @@ class UserHost:
             record = await streams.load_user(connection, state.user)
         if record is None:
             self._run(activation, [ToRegion(wire.RegionLeave(0, r, state.user)) for r in state.announced])
-            state.record = replace(state.record, visibility_audience="nobody")
+            state.record = replace(state.record, visibility_audience="nobody", shares=())
+            self._shares.begins(activation)
             self._online.refreshed(activation)
             asker.answer({})
             self._shard.deactivate(activation)
             return
         state.record = record
+        self._shares.begins(activation)
         await self._streams.tail(activation)
         self._run(
             activation,

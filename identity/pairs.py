@@ -8,6 +8,9 @@ from storage.accounts import living_users
 from storage.connections import lock_pair, pairs_of, save_pair, shared_rooms
 from storage.ids import UserId
 from storage.outbox import Touch, append_user_event, write_event
+from storage.shares import end_between
+
+_ENDS_SHARES = ("unmatched", "blocked")
 
 _MOVES_SIGHT = ("matched", "unmatched", "blocked", "unblocked")
 """Events after which one of the two may see more or less of the other than before."""
@@ -57,9 +60,8 @@ async def act(
 async def _tell(connection: Any, me: UserId, outcome: Step) -> list[Touch]:
     pair, event = outcome.pair, outcome.event
     touches: list[Touch] = [("user", user) for user in outcome.told]
-    for user in sorted(outcome.told):
-        await append_user_event(
-            connection,
+    told: list[tuple[str, dict[str, Any]]] = [
+        (
             user,
             {
                 "type": f"connection.{event}",
@@ -68,6 +70,12 @@ async def _tell(connection: Any, me: UserId, outcome: Step) -> list[Touch]:
                 "version": pair.version,
             },
         )
+        for user in outcome.told
+    ]
+    if event in _ENDS_SHARES:
+        told += await end_between(connection, pair.low, pair.high)
+    for user, body in sorted(told, key=lambda each: each[0]):
+        await append_user_event(connection, user, body)
     if event in _MOVES_SIGHT:
         touches += [("user", pair.low), ("user", pair.high)]
         touches += [("room", room) for room in await shared_rooms(connection, pair.low, pair.high)]

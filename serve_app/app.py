@@ -23,6 +23,7 @@ from serve_app.routes import (
     positions,
     realtime,
     rooms,
+    shares,
     users,
 )
 from serve_app.services import ApiConfig, Services
@@ -30,7 +31,9 @@ from serve_app.tracing import Tracing
 
 __all__ = ["ApiConfig", "build_api", "build_app"]
 
-_ROUTERS = (auth, me, users, connections, rooms, messages, fences, positions, cells, realtime, health, page)
+_ROUTERS = (
+    auth, me, users, connections, rooms, messages, fences, shares, positions, cells, realtime, health, page,
+)  # fmt: skip
 
 
 def build_app(config: ApiConfig) -> FastAPI:

@@ -13,7 +13,7 @@ from identity.tokens import TokenExpired, TokenInvalid
 from serve_app.errors import Refusal, not_found
 from serve_app.services import Services, services
 from serve_app.throttle import OPEN, READ, REFUSED, WRITE, Policy, Verdict
-from storage.ids import FenceId, RoomId, SessionId, UserId, is_id
+from storage.ids import FenceId, RoomId, SessionId, ShareId, UserId, is_id
 from storage.rooms import MemberRow, RoomRow, load_member, load_room, members_of
 
 ServicesHere = Annotated[Services, Depends(services)]
@@ -146,6 +146,13 @@ def _fence_in_path(fence: Annotated[str, _ID]) -> FenceId:
     return FenceId(fence)
 
 
+def _share_in_path(share: Annotated[str, _ID]) -> ShareId:
+    if not is_id(share):
+        raise not_found()
+    return ShareId(share)
+
+
 UserInPath = Annotated[UserId, Depends(_user_in_path)]
 RoomInPath = Annotated[RoomId, Depends(_room_in_path)]
 FenceInPath = Annotated[FenceId, Depends(_fence_in_path)]
+ShareInPath = Annotated[ShareId, Depends(_share_in_path)]

@@ -5,10 +5,10 @@ from typing import Literal
 from actors.protocol import EngineError, ErrorCode
 from storage.ids import is_id
 
-Kind = Literal["room", "presence", "near", "fences", "me"]
+Kind = Literal["room", "presence", "near", "share", "fences", "me"]
 
 MODES: dict[Kind, str] = {
-    "room": "stream", "presence": "map", "near": "map", "fences": "stream", "me": "stream",
+    "room": "stream", "presence": "map", "near": "map", "share": "map", "fences": "stream", "me": "stream",
 }  # fmt: skip
 """The mode that a channel is subscribed in unless another is asked for."""
 
@@ -20,7 +20,7 @@ OTHER_MODES: dict[Kind, tuple[str, ...]] = {
 PASSIVE = "passive:"
 """What a gateway puts before a channel's name where only its counters are wanted."""
 
-_LATER = ("share:", "fence:")
+_LATER = ("fence:",)
 
 
 def internal_name(ch: str, user: str, connection: str) -> tuple[Kind, str]:
@@ -37,13 +37,14 @@ def internal_name(ch: str, user: str, connection: str) -> tuple[Kind, str]:
         return "presence", ch
     if ch == "presence:matches":
         return "presence", f"presence:matches@{user}"
+    if kind == "share" and rest:
+        _require_id(rest)
+        return "share", f"{ch}@{user}#{connection}"
     if ch == "near":
         return "near", f"near@{user}#{connection}"
-    if ch == "fences":
-        return "fences", f"fences@{user}"
-    if ch == "me":
-        return "me", f"me@{user}"
-    if ch.startswith(_LATER) and ch not in ("share:", "fence:"):
+    if ch in ("fences", "me"):
+        return ch, f"{ch}@{user}"  # type: ignore[return-value] # mypy narrows no text to a Literal
+    if ch.startswith(_LATER) and ch not in _LATER:
         raise EngineError(ErrorCode.NOT_AVAILABLE, "this channel is not served yet")
     raise EngineError(ErrorCode.UNKNOWN_CHANNEL, "no channel has such a name")
 

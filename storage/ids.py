@@ -8,6 +8,7 @@ import uuid_utils
 UserId = NewType("UserId", str)
 RoomId = NewType("RoomId", str)
 FenceId = NewType("FenceId", str)
+ShareId = NewType("ShareId", str)
 SessionId = NewType("SessionId", str)
 MessageId = NewType("MessageId", str)
 

@@ -50,6 +50,11 @@ class RoomRecord:
     newest: list[Row]
 
 
+async def assert_epoch(connection: asyncpg.Connection, slot: int, epoch: int) -> None:
+    """Fails with FENCED unless the slot still has this epoch; it keeps it until the transaction ends."""
+    await connection.execute("SELECT assert_epochs(ARRAY[$1::integer], ARRAY[$2::bigint])", slot, epoch)
+
+
 def moment(at_ms: int) -> datetime:
     """Unix milliseconds as an aware UTC time."""
     return datetime.fromtimestamp(at_ms / 1000, UTC)

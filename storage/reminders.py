@@ -20,12 +20,13 @@ class Reminder:
     data: str = "null"
 
 
-async def put(connection: asyncpg.Connection, reminder: Reminder, epoch: int) -> None:
+async def put(connection: asyncpg.Connection, reminder: Reminder, epoch: int | None) -> None:
     """Sets or replaces a reminder; in the caller's transaction, if there is one. Fails with FENCED if another
-    activation owns the slot by now.
+    activation owns the slot by now; without an epoch it is no actor that writes, and nobody is asked.
     """
     await connection.execute(
-        """WITH fenced AS MATERIALIZED (SELECT assert_epochs(ARRAY[$4::integer], ARRAY[$7::bigint]))
+        """WITH fenced AS MATERIALIZED (SELECT CASE WHEN $7::bigint IS NOT NULL
+            THEN assert_epochs(ARRAY[$4::integer], ARRAY[$7::bigint]) END)
         INSERT INTO reminders (kind, key, name, slot, due_at, data)
         SELECT $1, $2, $3, $4, $5, $6::json FROM fenced
         ON CONFLICT (kind, key, name) DO UPDATE SET due_at = excluded.due_at, data = excluded.data""",

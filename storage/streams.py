@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from storage.messages import moment
+from storage.shares import GivenShare, given_shares
 
 STREAMS = ("me", "fences")
 
@@ -36,6 +37,8 @@ class UserRecord:
     """Fence → number of visits so far."""
     auto_join: frozenset[str]
     """Fences whose bound room may take this person in."""
+    shares: tuple[GivenShare, ...] = ()
+    """What this person shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,7 @@ async def load_users(connection: asyncpg.Connection, users: Sequence[str]) -> di
         users,
     ):
         grants[row["one"]].add(row["fence"])
+    shares = await given_shares(connection, users)
     return {
         one: UserRecord(
             row["visibility_audience"],
@@ -116,6 +120,7 @@ async def load_users(connection: asyncpg.Connection, users: Sequence[str]) -> di
             open_visits.get(one, {}),
             visits.get(one, {}),
             frozenset(grants.get(one, ())),
+            shares.get(one, ()),
         )
         for row in found
         for one in (row["id"],)

@@ -56,7 +56,7 @@ class SmallEngine:
         return room
 
     async def subscribe(self, ch: str, user: str, conn: str | None = None, **given: Any) -> dict[str, Any]:
-        mode = "map" if ch.startswith(("near", "presence")) else "stream"
+        mode = "map" if ch.startswith(("near", "presence", "share")) else "stream"
         message = wire.Subscribe(0, ch, user, conn or new_id(), "phone", 1, mode=mode)
         for name, value in given.items():
             setattr(message, name, value)

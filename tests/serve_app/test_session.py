@@ -123,7 +123,7 @@ async def test_connect_subs_are_answered_in_the_reply_each_for_itself(gateway: A
     assert [publication["o"] for publication in room["pubs"]] == [1]
     assert subs["me"]["ch"] == "me"
     codes = {ch: result["err"]["code"] for ch, result in subs.items() if "err" in result}
-    assert codes == {"room:nothing": 103, "share:x": 108, "bogus": 102, "near": 107}
+    assert codes == {"room:nothing": 103, "share:x": 103, "bogus": 102, "near": 107}
 
 
 async def test_pushes_wait_for_the_reply_to_connect(gateway: Any) -> None:

@@ -33,6 +33,7 @@ async def test_every_resource_of_the_first_slice_is_there(document):
         "PUT /v1/rooms/{room}/members/{user}", "DELETE /v1/rooms/{room}/members/{user}",
         "GET /v1/rooms/{room}/messages", "POST /v1/rooms/{room}/messages",
         "GET /v1/fences", "POST /v1/fences", "GET /v1/fences/{fence}", "DELETE /v1/fences/{fence}",
+        "GET /v1/shares", "POST /v1/shares", "GET /v1/shares/{share}", "DELETE /v1/shares/{share}",
         "POST /v1/positions", "GET /v1/people/near", "GET /v1/cells", "GET /v1/cells/{cell}",
         "GET /v1/rt", "GET /v1/rt/sse", "DELETE /v1/rt/sse", "POST /v1/rt/emit",
         "GET /healthz", "GET /readyz",
