@@ -65,7 +65,6 @@ class UserState:
     """Of `presence:matches`, where somebody listens."""
     said: int = 0
     """The number of its last push, as a room's (`actors.attendance.Attendance.said`)."""
-
     shares: Shares = field(default_factory=Shares)
 
     @property
