@@ -20,7 +20,7 @@ from cluster.demo.walks import PAST_MS, Route, Walk, assign, gates
 from cluster.errors import OperatorError
 from cluster.settings import Settings
 from geo.distance import distance_m
-from geo.traces import TraceError, TracePoint, read_gpx
+from geo.traces import TraceError, TracePoint, read_trace
 
 PEOPLE = (
     "ana", "ben", "cleo", "dan", "eve", "finn", "gia", "hugo", "ida", "jon", "kim", "leo", "mia", "noa",
@@ -29,12 +29,13 @@ PEOPLE = (
 PEOPLE_MOST = 50
 SPEED_MOST = 100.0
 FILE_MOST_BYTES = 50_000_000
+TRACE_WANTED = "give GPX, GeoJSON, or a CSV whose first line names lat, lon and maybe t_ms and acc_m"
 ONE_AFTER_ANOTHER_S = 0.3
 BETWEEN_ROUNDS_S = 3.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", metavar="FILE", help="recorded traces (GPX 1.0 or 1.1)")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="recorded traces (GPX, GeoJSON or CSV)")
     parser.add_argument("--url", help="the engine (default: http://127.0.0.1:<port>)")
     parser.add_argument(
         "--speed",
@@ -178,17 +179,15 @@ def read_route(path: Path) -> Route:
     try:
         if path.stat().st_size > FILE_MOST_BYTES:
             raise OperatorError(f"{path} is larger than {FILE_MOST_BYTES // 1_000_000} MB")
-        points = read_gpx(path.read_bytes())
+        points = read_trace(path.read_bytes())
     except FileNotFoundError:
         raise OperatorError(f"there is no file {path}", "`make traces` fetches recorded ones") from None
     except OSError as problem:
         raise OperatorError(f"{path} cannot be read: {problem.strerror}") from None
     except TraceError as problem:
-        raise OperatorError(
-            f"{path} is no trace: {problem}", "give a GPX file with a track or a route"
-        ) from None
+        raise OperatorError(f"{path} is no trace: {problem}", TRACE_WANTED) from None
     if len(points) < 2:
-        raise OperatorError(f"{path} holds only one position", "give a GPX file with a track or a route")
+        raise OperatorError(f"{path} holds only one position", TRACE_WANTED)
     return Route(path.stem, tuple(points))
 
 

@@ -39,6 +39,15 @@ def metres_per_degree(lat: float) -> tuple[float, float]:
     return math.radians(meridian_m), math.radians(prime_vertical_m * math.cos(phi))
 
 
+def metres_per_degree_each(lats: Floats) -> tuple[Floats, Floats]:
+    """Return `metres_per_degree` of each latitude."""
+    phi = np.radians(lats)
+    w = 1.0 - ECCENTRICITY_SQUARED * np.sin(phi) ** 2
+    prime_vertical_m = SEMI_MAJOR_M / np.sqrt(w)
+    meridian_m = prime_vertical_m * (1.0 - ECCENTRICITY_SQUARED) / w
+    return np.radians(meridian_m), np.radians(prime_vertical_m * np.cos(phi))
+
+
 def distance_m(from_lat: float, from_lon: float, to_lat: float, to_lon: float) -> float:
     """Return the metres between two positions in degrees, over the shorter way round."""
     if abs(from_lat) < LOCAL_LAT_MAX_DEG and abs(to_lat) < LOCAL_LAT_MAX_DEG:
@@ -49,22 +58,17 @@ def distance_m(from_lat: float, from_lon: float, to_lat: float, to_lon: float) -
     return float(_geodesic().inv(from_lon, from_lat, to_lon, to_lat)[2])
 
 
-def distances_m(lat: float, lon: float, lats: Floats, lons: Floats) -> Floats:
-    """Return the metres from one position to each of many, as `distance_m` would one by one."""
-    phi = np.radians((lats + lat) / 2)
-    w = 1.0 - ECCENTRICITY_SQUARED * np.sin(phi) ** 2
-    prime_vertical_m = SEMI_MAJOR_M / np.sqrt(w)
-    meridian_m = prime_vertical_m * (1.0 - ECCENTRICITY_SQUARED) / w
+def distances_m(lat: float | Floats, lon: float | Floats, lats: Floats, lons: Floats) -> Floats:
+    """Return the metres from one position to each of many, or from each of many to the one beside it, as
+    `distance_m` would one by one.
+    """
+    lat_m, lon_m = metres_per_degree_each((lats + lat) / 2)
     turn = lons - lon
     turn -= 360.0 * np.round(turn / 360.0)
-    metres: Floats = np.hypot(
-        np.radians(lats - lat) * meridian_m, np.radians(turn) * prime_vertical_m * np.cos(phi)
-    )
-    polar = np.abs(lats) >= LOCAL_LAT_MAX_DEG
-    if abs(lat) >= LOCAL_LAT_MAX_DEG:
-        polar[:] = True
+    metres: Floats = np.hypot((lats - lat) * lat_m, turn * lon_m)
+    polar = (np.abs(lats) >= LOCAL_LAT_MAX_DEG) | (np.abs(lat) >= LOCAL_LAT_MAX_DEG)
     far = polar | (metres > LOCAL_REACH_M)
     if far.any():
-        count = int(far.sum())
-        metres[far] = _geodesic().inv(np.full(count, lon), np.full(count, lat), lons[far], lats[far])[2]
+        from_lats, from_lons = np.broadcast_to(lat, lats.shape), np.broadcast_to(lon, lons.shape)
+        metres[far] = _geodesic().inv(from_lons[far], from_lats[far], lons[far], lats[far])[2]
     return metres

@@ -1,11 +1,14 @@
-"""Recorded traces: the fixes in a GPX file, whatever state it is in."""
+"""Recorded traces: the fixes in a GPX, GeoJSON or CSV file, whatever state it is in."""
 
+import csv
 import datetime as dt
 import io
+import itertools
+import json
 import math
 from collections.abc import Iterator
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 from geo.coordinates import CoordinatesError, normalise
@@ -17,16 +20,34 @@ _CLOCK_SET_MS = 631_152_000_000  # 1990-01-01
 
 
 class TraceError(ValueError):
-    """The document holds no GPX track or route point."""
+    """The document holds no position of a trace, or is of no known kind."""
 
 
 class TracePoint(NamedTuple):
-    """One recorded position; `t_ms` is Unix time, or counts from 0 where the file tells no times."""
+    """One recorded position; `t_ms` is Unix time, or counts from 0 where the file tells no times. `acc_m`
+    is the accuracy radius, where it is told.
+    """
 
     t_ms: int
     lat: float
     lon: float
     ele_m: float | None = None
+    acc_m: float | None = None
+
+
+_Told = tuple[int | None, float, float, float | None, float | None]
+"""Time in Unix ms, WGS84 degrees, elevation and accuracy in metres, as a file tells them."""
+
+
+def read_trace(document: bytes, pace_mps: float = WALKING_MPS) -> list[TracePoint]:
+    """Return the points of a trace in any of the three formats, told apart by how it begins; what is said
+    of times in `read_gpx` holds for all of them. Raise TraceError if nothing is left.
+    """
+    start = document.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if start == b"<":
+        return read_gpx(document, pace_mps)
+    points = _geojson(document) if start == b"{" else _csv(document)
+    return _ordered(list(points), "positions", pace_mps)
 
 
 def read_gpx(document: bytes, pace_mps: float = WALKING_MPS) -> list[TracePoint]:
@@ -40,23 +61,21 @@ def read_gpx(document: bytes, pace_mps: float = WALKING_MPS) -> list[TracePoint]
 
     GPX is read here and not with gpxpy because one bad number or a cut file costs gpxpy the whole trace.
     """
-    points = list(_points(document))
+    return _ordered(list(_points(document)), "GPX track or route points", pace_mps)
+
+
+def _ordered(points: list[_Told], what: str, pace_mps: float) -> list[TracePoint]:
     if not points:
-        raise TraceError("the document holds no GPX track or route points")
-    timed = sorted(
-        ((t_ms, lat, lon, ele_m) for t_ms, lat, lon, ele_m in points if t_ms is not None), key=itemgetter(0)
-    )
-    if not timed or timed[0][0] == timed[-1][0]:
-        return _paced([(lat, lon, ele_m) for _, lat, lon, ele_m in points], pace_mps)
-    return [
-        TracePoint(*point)
-        for index, point in enumerate(timed)
-        if index == 0 or point[0] > timed[index - 1][0]
-    ]
+        raise TraceError(f"the document holds no {what}")
+    told = ((t_ms, lat, lon, ele_m, acc_m) for t_ms, lat, lon, ele_m, acc_m in points if t_ms is not None)
+    timed = [TracePoint(*point) for point in sorted(told, key=itemgetter(0))]
+    if not timed or timed[0].t_ms == timed[-1].t_ms:
+        return _paced([TracePoint(0, *point[1:]) for point in points], pace_mps)
+    return [point for index, point in enumerate(timed) if index == 0 or point.t_ms > timed[index - 1].t_ms]
 
 
-def _points(document: bytes) -> Iterator[tuple[int | None, float, float, float | None]]:
-    """Yield (time, lat, lon, elevation) of each readable point in the order of the document."""
+def _points(document: bytes) -> Iterator[_Told]:
+    """Yield each readable point of a GPX document in its order."""
     try:
         # expat bounds entity expansion since 2.4.1, and Python 3.11 brings a newer one.
         for _, element in ET.iterparse(io.BytesIO(document)):  # noqa: S314
@@ -67,18 +86,117 @@ def _points(document: bytes) -> Iterator[tuple[int | None, float, float, float |
                 at = normalise(float(element.get("lat", "nan")), float(element.get("lon", "nan")))
             except (CoordinatesError, ValueError):
                 continue
-            yield _time_ms(told.get("time", "")), at.lat, at.lon, _metres(told.get("ele", ""))
+            yield _time_ms(told.get("time", "")), at.lat, at.lon, _metres(told.get("ele", "")), None
             element.clear()
     except (ET.ParseError, LookupError, ValueError):
         # Broken XML, or an encoding that is unknown to Python or to expat.
         return
 
 
+_CSV_NAMES = {
+    "lat": ("lat", "latitude", "y"),
+    "lon": ("lon", "lng", "long", "longitude", "x"),
+    "time": ("t_ms", "time", "timestamp", "datetime", "date"),
+    "acc": ("acc_m", "acc", "accuracy", "accuracy_m"),
+    "ele": ("ele_m", "ele", "elevation", "altitude", "alt"),
+}
+
+
+def _csv(document: bytes) -> Iterator[_Told]:
+    """Yield the rows of a table; its first line names `lat` and `lon`, and maybe `t_ms`, `acc_m`, `ele_m`."""
+    try:
+        rows = csv.reader(io.StringIO(document.decode("utf-8-sig")))
+        head = [name.strip().lower() for name in next(rows, [])]
+        at = {
+            what: next((head.index(n) for n in names if n in head), -1) for what, names in _CSV_NAMES.items()
+        }
+        if at["lat"] < 0 or at["lon"] < 0:
+            raise TraceError("it is neither GPX nor GeoJSON, nor a CSV whose first line names lat and lon")
+        for row in rows:
+            told = {what: row[index].strip() if 0 <= index < len(row) else "" for what, index in at.items()}
+            yield from _place(told["lat"], told["lon"], told["time"], told["ele"], told["acc"])
+    except (UnicodeDecodeError, csv.Error):
+        raise TraceError("it is neither GPX nor GeoJSON, nor a CSV in UTF-8") from None
+
+
+def _geojson(document: bytes) -> Iterator[_Told]:
+    """Yield the Points and LineStrings of a GeoJSON document (RFC 7946); times are in a Point's property
+    `time` (or `t_ms`), in a line's `coordTimes` or `times`.
+    """
+    try:
+        found = json.loads(document)
+    except (ValueError, RecursionError):
+        raise TraceError("it begins like GeoJSON and is no JSON") from None
+    features = found.get("features")
+    for feature in features if isinstance(features, list) else [found]:
+        about = _object(feature, "properties")
+        shape = _object(feature, "geometry") or _object({"of": feature}, "of")
+        is_point = shape.get("type") == "Point"
+        many = (
+            about.get("coordTimes")
+            or about.get("times")
+            or _object(about, "coordinateProperties").get("times")
+        )
+        times = [_one_of(about, "time")] if is_point else _flat(many) if isinstance(many, list) else []
+        positions = _lines(shape.get("type"), shape.get("coordinates"))
+        for position, time in itertools.zip_longest(positions, times[: len(positions)]):
+            if isinstance(position, list) and len(position) >= 2:
+                yield from _place(position[1], position[0], time, (*position, "")[2], _one_of(about, "acc"))
+
+
+def _object(of: Any, name: str) -> dict[str, Any]:
+    inner = of.get(name) if isinstance(of, dict) else None
+    return inner if isinstance(inner, dict) else {}
+
+
+def _one_of(about: dict[str, Any], what: str) -> Any:
+    return next((about[name] for name in _CSV_NAMES[what] if name in about), None)
+
+
+def _lines(kind: Any, coordinates: Any) -> list[Any]:
+    if not isinstance(coordinates, list):
+        return []
+    match kind:
+        case "Point":
+            return [coordinates]
+        case "LineString" | "MultiPoint":
+            return coordinates
+        case "MultiLineString":
+            return _flat(coordinates)
+    return []
+
+
+def _flat(nested: list[Any]) -> list[Any]:
+    return [one for each in nested for one in (each if isinstance(each, list) else [each])]
+
+
+def _place(lat: Any, lon: Any, time: Any, ele: Any, acc: Any) -> Iterator[_Told]:
+    """Yield the point, if it is a place on Earth."""
+    try:
+        at = normalise(float(lat), float(lon))
+    except (CoordinatesError, ValueError, TypeError):
+        return
+    acc_m = _metres(acc)
+    yield _time_ms(time), at.lat, at.lon, _metres(ele), acc_m if acc_m is not None and acc_m > 0 else None
+
+
 def _local(tag: str) -> str:
     return tag.rpartition("}")[2]
 
 
-def _time_ms(text: str) -> int | None:
+def _time_ms(told: Any) -> int | None:
+    """Read ISO 8601, or a number: Unix milliseconds, or seconds where it is too small for those."""
+    try:
+        number = float(told)
+    except (ValueError, TypeError):
+        return _iso_ms(str(told))
+    t_ms = (
+        round(number if abs(number) > _CLOCK_SET_MS / 10 else number * 1_000) if math.isfinite(number) else 0
+    )
+    return t_ms if t_ms >= _CLOCK_SET_MS else None
+
+
+def _iso_ms(text: str) -> int | None:
     try:
         at = dt.datetime.fromisoformat(text)
     except ValueError:
@@ -89,21 +207,21 @@ def _time_ms(text: str) -> int | None:
     return t_ms if t_ms >= _CLOCK_SET_MS else None
 
 
-def _metres(text: str) -> float | None:
+def _metres(told: Any) -> float | None:
     try:
-        metres = float(text)
-    except ValueError:
+        metres = float(told)
+    except (ValueError, TypeError):
         return None
     return metres if math.isfinite(metres) else None
 
 
-def _paced(places: list[tuple[float, float, float | None]], pace_mps: float) -> list[TracePoint]:
+def _paced(points: list[TracePoint], pace_mps: float) -> list[TracePoint]:
     """Give each place the time of arrival at a steady pace."""
     paced: list[TracePoint] = []
-    for lat, lon, ele_m in places:
+    for point in points:
         t_ms = 0
         if paced:
-            gone_m = distance_m(paced[-1].lat, paced[-1].lon, lat, lon)
+            gone_m = distance_m(paced[-1].lat, paced[-1].lon, point.lat, point.lon)
             t_ms = paced[-1].t_ms + max(1_000, round(gone_m / pace_mps * 1_000))
-        paced.append(TracePoint(t_ms, lat, lon, ele_m))
+        paced.append(point._replace(t_ms=t_ms))
     return paced

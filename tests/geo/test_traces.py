@@ -1,11 +1,13 @@
 """Traces, clean and dirty."""
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geo.distance import distance_m
-from geo.traces import TraceError, TracePoint, read_gpx
+from geo.traces import TraceError, TracePoint, read_gpx, read_trace
 
 T_MS = 1_277_548_200_000  # 2010-06-26T10:30:00Z
 
@@ -110,3 +112,65 @@ def test_no_bytes_do_anything_but_parse_or_raise_trace_error(noise, start, lengt
         return
     times = [point.t_ms for point in points]
     assert times == sorted(set(times))
+
+
+def test_csv_is_read_by_the_names_of_its_columns():
+    document = (
+        "\ufefftime, Latitude ,LONGITUDE,accuracy\n2010-06-26T10:30:00Z,52.5,13.4,8\n"
+        "1277548201000,52.6,13.5,\n1277548202,52.7,13.6,-1\nx,52.8,13.7,3\n,91,0,0\n\n"
+    )
+    assert read_trace(document.encode()) == [
+        TracePoint(T_MS, 52.5, 13.4, None, 8.0),
+        TracePoint(T_MS + 1_000, 52.6, 13.5, None, None),
+        TracePoint(T_MS + 2_000, 52.7, 13.6, None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"type": "LineString", "coordinates": [[13.4, 52.5], [13.5, 52.6, 7]]},
+        {"type": "MultiLineString", "coordinates": [[[13.4, 52.5]], [[13.5, 52.6, 7]]]},
+    ],
+)
+@pytest.mark.parametrize("name", ["coordTimes", "times"])
+def test_geojson_lines_may_tell_their_times(shape, name):
+    times = ["2010-06-26T10:30:00Z", "2010-06-26T10:30:01Z"]
+    feature = {"type": "Feature", "geometry": shape, "properties": {name: times}}
+    told = [TracePoint(T_MS, 52.5, 13.4), TracePoint(T_MS + 1_000, 52.6, 13.5, 7.0)]
+    for document in (
+        feature,
+        {"type": "FeatureCollection", "features": [feature, None, 5, {"geometry": []}]},
+    ):
+        assert read_trace(json.dumps(document).encode()) == told
+    assert read_trace(json.dumps(shape).encode())[0].t_ms == 0
+
+
+def test_geojson_points_are_a_trace_in_the_order_of_their_times():
+    points = [
+        {"type": "Feature", "geometry": {"type": "Point", "coordinates": [n, n]},
+         "properties": {"t_ms": T_MS - n * 1_000, "acc_m": 4}}
+        for n in range(3)
+    ]  # fmt: skip
+    found = read_trace(json.dumps({"type": "FeatureCollection", "features": points}).encode())
+    assert [(point.lat, point.acc_m) for point in found] == [(2.0, 4.0), (1.0, 4.0), (0.0, 4.0)]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [b"", b"a,b\n1,2\n", b"{", b"{}", b'{"type":"Polygon","coordinates":[]}', b"\xff\xfe\x00", b"[1,2]",
+     b'{"features":5,"geometry":7,"properties":[]}', b"lat,lon\nnan,5\n", b"lat,lon\n", bytes(range(256))],
+)  # fmt: skip
+def test_what_is_no_trace_of_any_kind_is_said(document):
+    with pytest.raises(TraceError):
+        read_trace(document)
+
+
+@given(st.binary(max_size=300) | st.text(max_size=100).map(lambda text: b"lat,lon,time\n" + text.encode()))
+@settings(max_examples=200)
+def test_any_bytes_are_a_trace_or_none(document):
+    try:
+        points = read_trace(document)
+    except TraceError:
+        return
+    assert all(-90 <= point.lat <= 90 for point in points)
