@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from actors import messages as wire
 from actors.effects import Effect
+from actors.ghosts import Haunt
 from actors.matches import MatchesView
 from actors.near import KeptViews, NearView
 from actors.region import POSITION_TTL_MS
@@ -65,6 +66,8 @@ class UserState:
     """Of `presence:matches`, where somebody listens."""
     said: int = 0
     """The number of its last push, as a room's (`actors.attendance.Attendance.said`)."""
+    haunt: Haunt = field(default_factory=Haunt)
+    """Where this person was last seen, while they are a ghost."""
     shares: Shares = field(default_factory=Shares)
 
     @property

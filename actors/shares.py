@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from actors import messages as wire
+from actors.ghosts import ghost_mode, told_fix
 from geo.privacy import Precision, Shown
 from geo.sharing import SharedPlace, shared_place
 
@@ -53,13 +54,6 @@ class Shares:
     def is_watched(self) -> bool:
         """Somebody looks at a share of this person's."""
         return any(given.watchers for given in self.given.values())
-
-
-def fix_to_show(state: UserState, now_ms: int) -> Fix | None:
-    """The fix that others may be shown something of; None where this person is nowhere."""
-    if state.last is None or now_ms - state.last.t_ms > state.position_ttl_ms:
-        return None
-    return state.last
 
 
 def watched(state: UserState, message: wire.ShareWatch, now_ms: int) -> dict[str, Any] | None:
@@ -112,12 +106,14 @@ def reviewed(state: UserState, now_ms: int) -> list[wire.ShareShown]:
 
 def _look(state: UserState, given: Given, now_ms: int) -> bool:
     """Whether what is shown changes."""
-    fix = fix_to_show(state, now_ms)
-    if fix is given.fix:
+    fix = told_fix(state, now_ms)
+    if fix == given.fix:
         return False
     before, given.fix = given.place, fix
     if fix is None:
         given.place = None
+    elif before is not None and ghost_mode(state, now_ms) == "frozen":
+        given.place = {**before, "t": fix.t_ms}
     else:
         given.place, given.shown = shared_place(fix, Precision(given.precision), given.shown)
     return given.place != before

@@ -14,6 +14,7 @@ from actors import near_people, user, whereabouts
 from actors.activation import Activation, Stage, Waiting
 from actors.crossings import Crossings
 from actors.effects import NOBODY, Asker, Refuse
+from actors.ghost_host import GhostHost
 from actors.host import Hosting
 from actors.moves import Follower, Moves
 from actors.near import near_filter
@@ -48,10 +49,11 @@ class UserHost:
         self.crossings = Crossings(shard, self._streams.tail, self._online.tell)
         self._places = PlaceKeeping(shard)
         self._shares = ShareHost(shard)
+        self._ghosts = GhostHost(shard)
         self._moved = Moves()
         self.followers: list[Follower] = [self.crossings, self._places, self._shares]
         """Who takes each tick's fixes, in this order."""
-        self.reminders: dict[str, Handler] = {"share": self._shares.remind}
+        self.reminders: dict[str, Handler] = {"share": self._shares.remind, "ghost": self._ghosts.remind}
         """What comes before the colon of a reminder's name → who does what it is about; they get the rest."""
 
     # -- life ---------------------------------------------------------------------------------------
@@ -82,11 +84,13 @@ class UserHost:
             state.last = Fix(place.lat, place.lon, place.acc_m, place.t_ms, place.seq)
             state.shown = Shown(place.cell, place.outside_since_ms) if place.cell else None  # type: ignore[arg-type]
             state.located = True
+        await self._ghosts.restore(state)
         return state
 
     def activated(self, activation: Activation) -> None:
         activation.state.split = self._shard.splits.regions
         self._online.located(activation)
+        self._ghosts.begins(activation)
         self._run(activation, whereabouts.placed(activation.state, self._shard.now_ms()))
         self.crossings.close_removed(activation)
         self._shares.begins(activation)
@@ -270,6 +274,7 @@ class UserHost:
             self._shard.deactivate(activation)
             return
         state.record = record
+        self._ghosts.begins(activation)
         self._shares.begins(activation)
         await self._streams.tail(activation)
         self._run(

@@ -5,6 +5,7 @@ A precise position stays in the person's actor; regions are told the snapped one
 
 from actors import messages as wire
 from actors.effects import Answer, Asker, Refuse
+from actors.ghosts import told_cell
 from actors.near_people import rewatch, told_resolution
 from actors.person import Moved, ToRegion, UserEffect, UserState
 from actors.protocol import ErrorCode
@@ -43,16 +44,18 @@ def placed(state: UserState, now_ms: int) -> list[UserEffect]:
     precision = state.record.visibility_precision
     resolution = told_resolution(precision)
     state.shown = stick(state.shown, LatLng(state.last.lat, state.last.lon), resolution, state.last.t_ms)
+    own = coarse(state.shown.cell)
+    state.region = region_of(own.lat, own.lon, state.split)
+    cell = told_cell(state, state.shown.cell, resolution, now_ms)
     audience = state.record.visibility_audience
-    visible = audience != "nobody" and precision != "hidden"
-    told = (str(state.shown.cell), audience, precision, state.is_online)
+    visible = audience != "nobody" and precision != "hidden" and cell is not None
+    told = (str(cell), audience, precision, state.is_online)
     if set(state.announced.values()) == ({told} if visible else set()) and (
         now_ms - state.announced_at_ms < ANNOUNCE_AGAIN_MS or not visible
     ):
-        return rewatch(state) if not state.watching[0] else []
-    place = coarse(state.shown.cell)
+        return rewatch(state)
+    place = own if cell is None else coarse(cell)
     state.announced_at_ms = now_ms
-    state.region = region_of(place.lat, place.lon, state.split)
     regions = regions_within(place.lat, place.lon, RADIUS_MAX_M, state.split) if visible else set()
     effects: list[UserEffect] = [
         ToRegion(wire.RegionLeave(0, region, state.user)) for region in state.announced.keys() - regions

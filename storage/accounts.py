@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import asyncpg
@@ -28,6 +28,8 @@ class Account:
     visibility_precision: str
     who_can_add_me: str
     version: int
+    ghost_mode: str | None = None
+    ghost_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Credentials:
 
 _ACCOUNT = (
     "id::text, handle, birth_date, mail, status, visibility_audience, visibility_precision, who_can_add_me, "
-    "version"
+    "version, ghost_mode, ghost_until"
 )
 
 

@@ -37,6 +37,11 @@ async def write_event(
         aggregate,
         msgspec.json.encode(dict(payload)).decode(),
     )
+    await notify(connection, touches)
+
+
+async def notify(connection: Any, touches: Iterable[Touch]) -> None:
+    """Tells each touched virtual actor at commit; of the kind `reminder`, the shards' that one was set."""
     payloads = sorted({f"{kind}:{key}" for kind, key in touches})
     if payloads:
         await connection.execute(

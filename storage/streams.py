@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from storage.ghosts import Ghost, ghost_of
 from storage.messages import moment
 from storage.shares import GivenShare, given_shares
 
@@ -39,6 +40,7 @@ class UserRecord:
     """Fences whose bound room may take this person in."""
     shares: tuple[GivenShare, ...] = ()
     """What this person shares."""
+    ghost: Ghost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ async def load_user(connection: asyncpg.Connection, user: str) -> UserRecord | N
 async def load_users(connection: asyncpg.Connection, users: Sequence[str]) -> dict[str, UserRecord]:
     """The same about many, in as many queries; who is not an active person is left out."""
     found = await connection.fetch(
-        """SELECT id::text, visibility_audience, visibility_precision FROM users
+        """SELECT id::text, visibility_audience, visibility_precision, ghost_mode, ghost_since, ghost_until
+        FROM users
         WHERE id = ANY($1::uuid[]) AND status = 'active'""",
         users,
     )
@@ -121,6 +124,7 @@ async def load_users(connection: asyncpg.Connection, users: Sequence[str]) -> di
             visits.get(one, {}),
             frozenset(grants.get(one, ())),
             shares.get(one, ()),
+            ghost_of(row),
         )
         for row in found
         for one in (row["id"],)

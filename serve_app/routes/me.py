@@ -1,34 +1,79 @@
 """My own account."""
 
-from datetime import date
-from typing import Annotated, Literal
+from contextlib import suppress
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Response
-from pydantic import ConfigDict
+from pydantic import AwareDatetime, ConfigDict, Field
 
-from actors.protocol import ErrorCode
+from actors import messages as wire
+from actors.placement import slot_of
+from actors.protocol import EngineError, ErrorCode
 from identity.accounts import age_years
-from serve_app.errors import Refusal
+from serve_app.errors import Fault, Refusal, invalid
 from serve_app.gate import Caller, FenceInPath, ServicesHere
 from serve_app.routes.auth import Handle
 from serve_app.routes.fences import visible_fence
 from serve_app.schemas import Answer, Audience, Body, problems
+from storage import ghosts, reminders
 from storage.accounts import Account, load_account, update_profile, update_visibility
 from storage.fences import put_grant
+from storage.ghosts import GhostMode
+from storage.ids import UserId
 from storage.outbox import write_event
+from storage.reminders import Reminder
 
 router = APIRouter(prefix="/v1/me", tags=["me"], responses=problems(401, 429, 500, 503))
 
 Precision = Literal["exact", "r9", "r8", "r7", "city", "hidden"]
 
+_GHOST_LONGEST = timedelta(days=30)
+_GHOST_ENDS = "ghost:ends"
 
-class Visibility(Body):
+
+class Ghost(Answer):
+    """Until then others see nothing of where I am (`hidden`), or go on seeing the last place (`frozen`)."""
+
+    mode: GhostMode
+    until: str
+
+
+class Visibility(Answer):
     """Who may see where I am, and how precisely; strangers never get finer than res 8 (~300 m)."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"audience": "everyone", "precision": "r8"}]})
 
     audience: Audience
     precision: Precision
+    ghost: Ghost | None
+
+
+class GhostWish(Body):
+    """Either `duration_s` or `until`, at most 30 days ahead."""
+
+    mode: GhostMode
+    duration_s: Annotated[int, Field(ge=1, le=2_592_000)] | None = None
+    until: Annotated[AwareDatetime, Field(strict=False, description="RFC 3339")] | None = None
+
+
+class VisibilityWish(Body):
+    """`ghost` begins or prolongs ghost mode, null ends it; left out, it stays as it is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"audience": "everyone", "precision": "r8"},
+                {
+                    "audience": "matches",
+                    "precision": "r9",
+                    "ghost": {"mode": "frozen", "duration_s": 3600},
+                },
+            ]
+        }
+    )
+
+    audience: Audience
+    precision: Precision
+    ghost: GhostWish | None = None
 
 
 class OwnProfile(Answer):
@@ -75,11 +120,18 @@ def _own(account: Account, here: ServicesHere, response: Response) -> OwnProfile
         age=age_years(account.birth_date, here.now.date()),
         mail=account.mail,
         status=account.status,
-        visibility=Visibility.model_validate(
-            {"audience": account.visibility_audience, "precision": account.visibility_precision}
-        ),
+        visibility=_visibility(account, here.now),
         who_can_add_me=account.who_can_add_me,  # type: ignore[arg-type] # the table's CHECK says so
         version=account.version,
+    )
+
+
+def _visibility(account: Account, now: datetime) -> Visibility:
+    ghost, until = None, account.ghost_until
+    if until is not None and until > now:
+        ghost = {"mode": account.ghost_mode, "until": until.isoformat()}
+    return Visibility.model_validate(
+        {"audience": account.visibility_audience, "precision": account.visibility_precision, "ghost": ghost}
     )
 
 
@@ -138,19 +190,50 @@ def _another_version() -> Refusal:
 
 
 @router.put("/visibility", summary="Who may see where I am")
-async def put_visibility(wanted: Visibility, me: Caller, here: ServicesHere) -> Visibility:
+async def put_visibility(wanted: VisibilityWish, me: Caller, here: ServicesHere) -> Visibility:
     """In force with the answer: `near` and shares of everybody follow at once."""
+    if wanted.ghost is not None:
+        await _awaken(here, me.user)
+    now = here.now
     async with here.pool.acquire() as connection, connection.transaction():
         await update_visibility(connection, me.user, audience=wanted.audience, precision=wanted.precision)
+        if wanted.ghost is not None:
+            await _haunt(connection, me.user, wanted.ghost, now)
+        elif "ghost" in wanted.model_fields_set:
+            await ghosts.end(connection, me.user)
+            await reminders.remove(connection, "user", me.user, _GHOST_ENDS)
+        account = await load_account(connection, me.user)
+        if account is None:
+            raise _gone()
+        visibility = _visibility(account, now)
         await write_event(
             connection,
             type="user.visibility_changed",
             aggregate=f"user:{me.user}",
-            payload={"audience": wanted.audience, "precision": wanted.precision},
-            touches=[("user", me.user)],
+            payload=visibility.model_dump(),
+            touches=[("user", me.user), ("reminder", me.user)],
         )
     await here.refresh([("user", me.user)])
-    return wanted
+    return visibility
+
+
+async def _awaken(here: ServicesHere, user: UserId) -> None:
+    """What a ghost freezes is known to an actor that is there when it begins; else nothing is shown."""
+    if here.router.view.version:
+        with suppress(EngineError):
+            await here.router.request("user", user, wire.WatchersQuery(0, user))
+
+
+async def _haunt(connection: Any, user: UserId, wish: GhostWish, now: datetime) -> None:
+    """The person is a ghost from now on, and no longer when that is over."""
+    if (wish.duration_s is None) is (wish.until is None):
+        raise invalid("Say for how long.", Fault("body.ghost", "either duration_s or until"))
+    until = wish.until or now + timedelta(seconds=wish.duration_s or 0)
+    if not now < until <= now + _GHOST_LONGEST:
+        raise invalid("This is no end.", Fault("body.ghost.until", "not in the next 30 days"))
+    await ghosts.begin(connection, user, wish.mode, now, until)
+    due_ms = round(until.timestamp() * 1000)
+    await reminders.put(connection, Reminder("user", user, _GHOST_ENDS, slot_of("user", user), due_ms), None)
 
 
 @router.put("/fences/{fence}", summary="What a fence may do with me", responses=problems(404))

@@ -18,6 +18,7 @@ from serve_app.gate import Caller, ServicesHere, ShareInPath
 from serve_app.schemas import LIMIT_DEFAULT, Answer, Body, Cursor, Id, Limit, Page, problems
 from storage.accounts import living_users
 from storage.ids import ShareId, new_id
+from storage.outbox import notify
 from storage.reminders import Reminder, put
 from storage.shares import (
     Receiver,
@@ -149,6 +150,7 @@ async def post_share(wish: ShareWish, me: Caller, here: ServicesHere, response: 
         ends_at_ms = round(row.ends_at.timestamp() * 1000)
         reminder = Reminder("user", me.user, f"share:{row.share}", slot_of("user", me.user), ends_at_ms)
         await put(connection, reminder, None)
+        await notify(connection, [("reminder", row.share)])
         started = {
             "type": "share.started", "v": 1, "share": row.share, "user": me.user,
             "precision": row.precision, "ends_at_ms": ends_at_ms,

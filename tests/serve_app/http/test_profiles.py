@@ -36,8 +36,8 @@ async def test_a_taken_handle_changes_nothing(town):
 async def test_visibility_is_stored_with_its_event(town):
     ada = await town.person()
     wish = {"audience": "nobody", "precision": "hidden"}
-    assert await ada.put("/v1/me/visibility", wish) == wish
-    assert (await ada.get("/v1/me"))["visibility"] == wish
+    assert await ada.put("/v1/me/visibility", wish) == wish | {"ghost": None}
+    assert (await ada.get("/v1/me"))["visibility"] == wish | {"ghost": None}
     await ada.put("/v1/me/visibility", {"audience": "all", "precision": "r8"}, 422)
     assert await town.pool.fetchval("SELECT count(*) FROM outbox WHERE type = 'user.visibility_changed'") == 1
 
@@ -76,3 +76,37 @@ async def test_nobody_a_malformed_id_and_a_block_are_answered_alike(town):
     assert all(answer == answers[0] for answer in answers)
     assert answers[0]["code"] == 103
     assert bob.user not in str(answers)
+
+
+async def test_a_ghost_begins_goes_on_and_ends(town):
+    """GEO-22: with a timer; what is left out stays as it is, null ends it."""
+    ada = await town.person()
+    seen = {"audience": "matches", "precision": "r8"}
+    begun = await ada.put("/v1/me/visibility", seen | {"ghost": {"mode": "frozen", "duration_s": 3600}})
+    assert begun["ghost"]["mode"] == "frozen"
+    assert (await ada.put("/v1/me/visibility", seen | {"precision": "r9"}))["ghost"] == begun["ghost"]
+    assert (await ada.get("/v1/me"))["visibility"] == seen | {"precision": "r9", "ghost": begun["ghost"]}
+    since = await town.pool.fetchval("SELECT ghost_since FROM users WHERE id = $1", ada.user)
+    longer = await ada.put("/v1/me/visibility", seen | {"ghost": {"mode": "hidden", "duration_s": 7200}})
+    assert longer["ghost"]["until"] > begun["ghost"]["until"]
+    assert await town.pool.fetchval("SELECT ghost_since FROM users WHERE id = $1", ada.user) == since
+    assert await town.pool.fetchval("SELECT count(*) FROM reminders WHERE key = $1", ada.user) == 1
+    assert (await ada.put("/v1/me/visibility", seen | {"ghost": None}))["ghost"] is None
+    assert await town.pool.fetchval("SELECT count(*) FROM reminders WHERE key = $1", ada.user) == 0
+
+
+@pytest.mark.parametrize(
+    "ghost",
+    [
+        {"mode": "frozen"},
+        {"mode": "seen", "duration_s": 60},
+        {"mode": "hidden", "duration_s": 60, "until": "2030-01-01T00:00:00Z"},
+        {"mode": "hidden", "until": "2020-01-01T00:00:00Z"},
+        {"mode": "hidden", "duration_s": 0},
+        {"mode": "hidden", "until": "2999-01-01T00:00:00Z"},
+    ],
+)
+async def test_a_ghost_without_an_end_is_refused(town, ghost):
+    ada = await town.person()
+    await ada.put("/v1/me/visibility", {"audience": "matches", "precision": "r8", "ghost": ghost}, 422)
+    assert (await ada.get("/v1/me"))["visibility"]["ghost"] is None
