@@ -10,7 +10,7 @@ async def test_my_account_shows_me_everything_and_its_version(town):
     answer = await ada.ask("GET", "/v1/me")
     me = answer.json()
     assert (me["id"], me["handle"], me["visibility"]) == (
-        ada.user, ada.handle, {"audience": "everyone", "precision": "r8"})  # fmt: skip
+        ada.user, ada.handle, {"audience": "everyone", "precision": "r8", "ghost": None})  # fmt: skip
     assert answer.headers["etag"] == f'"{me["version"]}"'
 
 
