@@ -40,5 +40,5 @@ def plane_at(lat: float, lon: float, xs: Floats, ys: Floats, zs: Floats) -> Floa
 def surface_m(straight_m: npt.NDArray[np.floating]) -> Floats:
     """Return the way on the surface for straight lines of up to 20 km, to a millimetre."""
     metres = np.asarray(straight_m, dtype=np.float64)
-    way_m: Floats = metres + metres**3 / (24.0 * MEAN_RADIUS_M**2)
+    way_m: Floats = metres + metres * metres * metres / (24.0 * MEAN_RADIUS_M**2)
     return way_m
