@@ -98,6 +98,8 @@ class Activation:
     turns: deque[tuple[Awaitable[None], Asker]] = field(default_factory=deque)
     """Turns of the shard's own that wait for the one under way; they go before the mailbox."""
     used_at_ms: int = 0
+    row: int = -1
+    """A person's, of the shard's table of positions."""
     crossings: deque[Any] = field(default_factory=deque)
     recording: bool = False
     """One task stores the crossings, one after the other."""

@@ -9,6 +9,7 @@ from actors.fanout import FanOut
 from actors.messages import Request
 from actors.reminders import Reminders
 from actors.router import Router
+from actors.workload import Workload
 
 if TYPE_CHECKING:
     from actors.online_host import OnlineHost
@@ -50,6 +51,9 @@ class Host(Protocol):
 
     def leaving(self, activation: Activation) -> None:
         """Its state goes to another shard now; nothing of it is written here any more."""
+
+    def ended(self, activation: Activation) -> None:
+        """It is forgotten here, whatever became of it; perhaps it never had a state."""
 
     def arrived(self, activation: Activation) -> None:
         """Its state came from another shard, as it was there."""
@@ -114,3 +118,10 @@ class Hosting(Protocol):
 
     def tick_soon(self) -> None:
         """Asks for a tick."""
+
+    received: int
+    """Messages so far."""
+
+    @property
+    def workload(self) -> Workload:
+        """Which slots are busy."""

@@ -58,6 +58,8 @@ class Link(asyncio.Protocol):
         self._scheduled = False
         self._paused = False
         self._last_flush_s = 0.0
+        self.flushed = 0
+        """Frames that have left: what was queued before the last one can't be added to any more."""
         self.view_version = 0
         """Stamped on each outgoing frame, so that the peer learns of a newer view (ACT-3)."""
 
@@ -90,6 +92,7 @@ class Link(asyncio.Protocol):
         if not self._queue or self._paused:
             return
         batch, self._queue = self._queue, []
+        self.flushed += 1
         try:
             payload = _encoder.encode((self.view_version, batch))
         except (OverflowError, TypeError, ValueError):

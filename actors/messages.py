@@ -15,6 +15,7 @@ gateway that needs it. `ch` is an *internal* channel name:
 from typing import Any
 
 from actors.person_messages import Away, Here, MatchOnline, OnlineChanged, WatchOnline
+from actors.position_messages import Position, Positions, PositionsTaken
 from actors.push_messages import (
     JSON,
     Fence,
@@ -50,10 +51,10 @@ from actors.slot_messages import (
 
 __all__ = [
     "JSON", "Away", "Barrier", "Fence", "Framed", "Hello", "Here", "HoldsQuery", "Load", "MatchOnline",
-    "OnlineChanged", "Pulse", "Push", "PushCounts", "PushEphemeral", "PushMap", "PushPeople",
-    "PushPresence", "PushTop", "Pushed", "RelayFence", "Relayed", "Retire", "Seal", "ShareShown",
-    "ShareWatch", "StatusQuery", "Take", "Unrelayed", "Unseal", "Unsubscribed", "View", "ViewQuery",
-    "WatchOnline", "WatchersQuery",
+    "OnlineChanged", "Position", "Positions", "PositionsTaken", "Pulse", "Push", "PushCounts",
+    "PushEphemeral", "PushMap", "PushPeople", "PushPresence", "PushTop", "Pushed", "RelayFence", "Relayed",
+    "Retire", "Seal", "ShareShown", "ShareWatch", "StatusQuery", "Take", "Unrelayed", "Unseal",
+    "Unsubscribed", "View", "ViewQuery", "WatchOnline", "WatchersQuery",
 ]  # fmt: skip
 """What this takes from its neighbours, `*_messages.py`; everybody has all messages from here."""
 
@@ -120,20 +121,6 @@ class Ephemeral(Framed, tag=4):
     user: str
     conn: str
     d: JSON
-
-
-class Position(Framed, tag=5):
-    """A fix of a user (WGS84 degrees, metres, Unix ms). Replied with {"ok": true} or error 124."""
-
-    rid: int
-    user: str
-    lat: float
-    lon: float
-    acc_m: float
-    t_ms: int
-    speed_mps: float | None = None
-    heading_deg: float | None = None
-    seq: int | None = None
 
 
 class History(Framed, tag=6):
@@ -346,5 +333,5 @@ Request = (
 )  # fmt: skip
 Message = (
     Request | Reply | Failure | Pushed | Hello | View | Told | Unseal | Bounced | Load | Relayed | Fence
-    | Unrelayed | Pulse
+    | Unrelayed | Pulse | Positions | PositionsTaken
 )  # fmt: skip

@@ -13,17 +13,8 @@ import numpy.typing as npt
 from actors.activation import Activation
 from geo.distance import Floats
 from geo.fixes import Fix
+from geo.intake import FIXES, Rows, fix_of, rows_of
 
-ROW = np.dtype(
-    [
-        ("lat", "f8"), ("lon", "f8"), ("acc_m", "f8"), ("t_ms", "i8"), ("seq", "i8"),
-        ("speed_mps", "f4"), ("heading_deg", "f4"), ("is_first", "?"),
-    ]
-)  # fmt: skip
-"""WGS84 degrees, longitude in [-180, 180); metres; Unix ms; NaN where speed or heading is not known."""
-
-Rows = npt.NDArray[np.void]
-_NONE = float("nan")
 _LEAST = 64
 
 
@@ -37,7 +28,7 @@ class Moves:
     def __init__(self) -> None:
         self.activations: list[Activation] = []
         """Whose fix it is."""
-        self._rows: Rows = np.empty(_LEAST, dtype=ROW)
+        self._rows: Rows = np.empty(_LEAST, dtype=FIXES)
         self._count = 0
 
     def __len__(self) -> int:
@@ -45,17 +36,10 @@ class Moves:
 
     def add(self, activation: Activation, fix: Fix, *, is_first: bool) -> None:
         """One more. `is_first`: no fix of the person was accepted before."""
-        speed_mps = _NONE if fix.speed_mps is None else fix.speed_mps
-        heading_deg = _NONE if fix.heading_deg is None else fix.heading_deg
-        self._room_for(1)
-        self._rows[self._count] = (
-            fix.lat, fix.lon, fix.acc_m, fix.t_ms, fix.seq, speed_mps, heading_deg, is_first,
-        )  # fmt: skip
-        self.activations.append(activation)
-        self._count += 1
+        self.extend([activation], rows_of((fix,), is_first=is_first))
 
     def extend(self, activations: Iterable[Activation], rows: Rows) -> None:
-        """Many more, in order; `rows` of type ROW."""
+        """Many more, in order; `rows` of type FIXES."""
         self._room_for(len(rows))
         self._rows[self._count : self._count + len(rows)] = rows
         self.activations.extend(activations)
@@ -79,8 +63,7 @@ class Moves:
 
     def fix(self, index: int) -> Fix:
         """One of them as an object."""
-        lat, lon, acc_m, t_ms, seq, speed_mps, heading_deg, _ = self._rows[: self._count][index].item()
-        return Fix(lat, lon, acc_m, t_ms, seq, _known(speed_mps), _known(heading_deg))
+        return fix_of(self._rows[: self._count][index])
 
     @property
     def fixes(self) -> "Fixes":
@@ -119,7 +102,7 @@ class Moves:
     def _room_for(self, more: int) -> None:
         wanted = self._count + more
         if wanted > self._rows.size:
-            rows: Rows = np.empty(max(wanted, 2 * self._rows.size), dtype=ROW)
+            rows: Rows = np.empty(max(wanted, 2 * self._rows.size), dtype=FIXES)
             rows[: self._count] = self._rows[: self._count]
             self._rows = rows
 
@@ -155,7 +138,3 @@ class Follower(Protocol):
 
     def follow(self, moves: Moves, now_ms: int) -> None:
         """All fixes of the tick, in one batch; no work that awaits is done here."""
-
-
-def _known(value: float) -> float | None:
-    return None if value != value else value  # noqa: PLR0124 - NaN is no value

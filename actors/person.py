@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from actors import messages as wire
-from actors.effects import Effect
+from actors.effects import Asker, Effect
 from actors.ghosts import Haunt
 from actors.matches import MatchesView
 from actors.near import KeptViews, NearView
@@ -11,8 +11,9 @@ from actors.region import POSITION_TTL_MS
 from actors.shares import Shares
 from actors.stream import Stream
 from geo.crossings import Standing
-from geo.fixes import Fix
+from geo.fixes import Fix, Reason, Verdict
 from geo.privacy import Shown
+from geo.table import Location
 from storage.streams import UserRecord
 
 
@@ -25,12 +26,21 @@ class ToRegion:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The fixes that now count, oldest first: to the fences and to the snapshot."""
+    """The fixes that now count, oldest first: to whoever follows. `asker` is to be told so."""
 
     fixes: tuple[Fix, ...]
+    asker: Asker
 
 
-UserEffect = Effect | ToRegion | Moved
+@dataclass(frozen=True, slots=True)
+class NotLive:
+    """A fix that moved nobody."""
+
+    verdict: Verdict
+    reason: Reason | None
+
+
+UserEffect = Effect | ToRegion | Moved | NotLive
 
 
 @dataclass(slots=True)
@@ -39,15 +49,15 @@ class UserState:
 
     user: str
     record: UserRecord
-    last: Fix | None = None
-    held: Fix | None = None
-    shown: Shown | None = None
+    location: Location = field(default_factory=Location)
     region: str = ""
     split: frozenset[str] = frozenset()
     position_ttl_ms: int = POSITION_TTL_MS
     announced: dict[str, tuple[str, str, str, bool | None]] = field(default_factory=dict)
     """Regions that know of this person, and as what: cell, audience, precision, online."""
     announced_at_ms: int = 0
+    announced_fix_ms: int = 0
+    """The time of the fix that they were told."""
     watching: tuple[str, str, float] = ("", "", 0.0)
     """What the region watches for: region, own cell, radius."""
     rows: list[wire.CandidateRow] = field(default_factory=list)
@@ -69,6 +79,16 @@ class UserState:
     haunt: Haunt = field(default_factory=Haunt)
     """Where this person was last seen, while they are a ghost."""
     shares: Shares = field(default_factory=Shares)
+
+    @property
+    def last(self) -> Fix | None:
+        """The last accepted fix."""
+        return self.location.last
+
+    @property
+    def shown(self) -> Shown | None:
+        """The cell that others may know of."""
+        return self.location.shown
 
     @property
     def is_idle(self) -> bool:

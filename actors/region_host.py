@@ -117,6 +117,9 @@ class RegionHost:
     def leaving(self, activation: Activation) -> None:
         pass
 
+    def ended(self, activation: Activation) -> None:
+        pass
+
     def arrived(self, activation: Activation) -> None:
         self._regions[activation.key] = activation
         self.regions_split(activation, self._shard.splits.regions)

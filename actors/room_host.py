@@ -177,6 +177,9 @@ class RoomHost:
     def leaving(self, activation: Activation) -> None:
         pass
 
+    def ended(self, activation: Activation) -> None:
+        pass
+
     def arrived(self, activation: Activation) -> None:
         activation.state.is_new = False
 

@@ -6,12 +6,20 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from actors import messages as wire
-from actors.link import Link, dial_until
+from actors.link import QUEUE_LIMIT, Link, dial_until
 from actors.messages import Message, Request
+from actors.metrics import count
+from actors.position_messages import OK, RECORD_BYTES, fits, refusal
 from actors.protocol import EngineError, ErrorCode
 from actors.site import HERE, Site, address_of
 
 MOVED_RETRY_S = 0.05
+
+POSITIONS_LIMIT_BYTES = QUEUE_LIMIT * RECORD_BYTES
+"""Fixes that wait for a peer that does not read, as other messages do (link.py)."""
+
+_OF_NO_PERSON = frozenset({wire.Publish, wire.Ephemeral})
+"""Their order among fixes does not matter; that of a person's own messages does (ACT-6)."""
 
 Callback = Callable[[Any, EngineError | None], None]
 """Called once with (reply, None) or (None, error)."""
@@ -161,6 +169,8 @@ class ShardLink:
         self.link: Link | None = None
         self.ready = False
         self._changed = asyncio.Event()
+        self._positions: wire.Positions | None = None
+        self._positions_before = 0
 
     async def run(self) -> None:
         router, config = self._router, self._router.config
@@ -176,8 +186,27 @@ class ShardLink:
 
     def send(self, message: Request | wire.Told | wire.Relayed) -> None:
         """Sends now if the shard can be reached; a request that waits goes out when it can."""
-        if self.ready and self.link is not None:
-            self.link.send(message)
+        if not self.ready or self.link is None:
+            return
+        if type(message) is wire.Position and fits(message):
+            self._add(self.link, message)
+            return
+        if type(message) not in _OF_NO_PERSON:
+            self._positions = None  # what comes behind it must not overtake it
+        self.link.send(message)
+
+    def _add(self, link: Link, position: wire.Position) -> None:
+        """Puts a fix with the others of this frame (GEO-4)."""
+        batch = self._positions
+        if batch is None or self._positions_before != link.flushed:
+            batch = self._positions = wire.Positions(bytearray())
+            self._positions_before = link.flushed
+            link.send(batch)
+        elif len(batch.records) >= POSITIONS_LIMIT_BYTES:
+            count("drops", len(batch.records) // RECORD_BYTES, reason="link not read")
+            link.abort()
+            return
+        batch.add(position)
 
     def put(self, waiting: Pending) -> None:
         """Sends, or keeps until the shard can be reached; what wants no reply (`rid` 0) no longer."""
@@ -236,6 +265,8 @@ class ShardLink:
                     waiting.done(message.ok, None)  # type: ignore[union-attr]
             elif kind is wire.Failure:
                 self._failed(message)  # type: ignore[arg-type]
+            elif kind is wire.PositionsTaken:
+                self._taken(message)  # type: ignore[arg-type]
             elif kind is wire.Bounced:
                 router.moves.bounced(self._shard, message.message)  # type: ignore[union-attr,arg-type]
             elif kind is wire.Unrelayed:
@@ -248,6 +279,13 @@ class ShardLink:
                 self._serve_from_now(link)
             else:
                 router.on_push(message)  # type: ignore[arg-type]
+
+    def _taken(self, message: wire.PositionsTaken) -> None:
+        for rid, outcome in message.each():
+            waiting = self.pending.pop(rid, None)
+            if waiting is not None:
+                error = refusal(outcome)
+                waiting.done(OK if error is None else None, error)
 
     def _serve_from_now(self, link: Link) -> None:
         self.ready = True
@@ -286,6 +324,7 @@ class ShardLink:
 
     def link_closed(self, link: Link) -> None:  # noqa: ARG002 - there is one
         self.ready = False
+        self._positions = None
         self._router.forget_epochs(self._shard)
         self._fail_all(
             lambda waiting: isinstance(waiting.message, wire.Publish) and not waiting.message.cid,

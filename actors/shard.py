@@ -20,6 +20,7 @@ from actors.effects import NOBODY, Answer, Asker, Draft, Fan, Refuse, Send
 from actors.fanout import RELAY_ABOVE
 from actors.hand_off import SLOT_MESSAGES
 from actors.housekeeping import Housekeeping
+from actors.intake import PositionIntake
 from actors.link import Link, Listener, listen
 from actors.messages import Message
 from actors.metrics import histogram
@@ -90,6 +91,7 @@ class Shard(Turns):
         self._peers: dict[Link, wire.Hello] = {}
         self._serving = False
         self._server: Listener
+        self.intake: PositionIntake
         self.on_replaced: Callable[[], None] = lambda: None
         """A newer process is this shard: this one has let go of everything and is to end."""
         self._tick_scheduled = False
@@ -102,6 +104,8 @@ class Shard(Turns):
         self.valkey = open_valkey(self.config.redis_url)
         rooms = RoomHost(self)
         users = UserHost(self)
+        self.intake = users.intake
+        self.settle = users.intake.settle
         self.hosts = {"room": rooms, "user": users, "region": RegionHost(self)}
         await self.splits.reload()
         self.reminders.handlers["user"] = users.remind
@@ -131,8 +135,10 @@ class Shard(Turns):
         self._server.close()
         for link in list(self._links):
             link.abort()
-        for task in list(self._tasks):
+        ending = list(self._tasks)
+        for task in ending:
             task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
         await self.router.stop()
         await self.pool.close()
         await self.valkey.aclose()
@@ -158,6 +164,8 @@ class Shard(Turns):
                 self.moving.when_known(view_version, partial(self._told, gateway, message))
             elif isinstance(message, wire.Relayed | wire.RelayFence | wire.Reply):
                 self.fan_out.relays.took(link, message)
+            elif isinstance(message, wire.Positions):
+                self.intake.received(link, message, gateway)
             elif isinstance(message, wire.StatusQuery):
                 link.send(wire.Reply(message.rid, self.status()))
             else:

@@ -52,6 +52,8 @@ class Turns(ABC):
         self.moving = HandOff(self)
         self.reminders = Reminders(self)
         self.workload = Workload(self)
+        self.settle: Callable[[], None] = lambda: None
+        """Judges the fixes that came before: whatever is delivered to a person comes behind them."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def now_ms(self) -> int:
@@ -78,7 +80,7 @@ class Turns(ABC):
     def deliver(self, message: Request, asker: Asker, gateway: str) -> None:
         """Gives a message to its virtual actor, activating it if need be."""
         self.received += 1
-        kind, key = addressee(message)
+        kind, key = self._addressee(message)
         if isinstance(message, wire.Refresh) and kind == "fence":
             self.spawn(self.refresh_fences(asker))
             return
@@ -110,6 +112,12 @@ class Turns(ABC):
             activation.wait(Waiting(message, asker, gateway))
             return
         self._turn(activation, Waiting(message, asker, gateway))
+
+    def _addressee(self, message: Request) -> tuple[str, str]:
+        kind, key = addressee(message)
+        if kind == "user":
+            self.settle()
+        return kind, key
 
     def _turn(self, activation: Activation, waiting: Waiting) -> None:
         message = waiting.message
@@ -184,6 +192,7 @@ class Turns(ABC):
     def deactivate(self, activation: Activation, error: EngineError | None = None) -> None:
         """Forgets an activation; whoever waits for it is refused."""
         activation.stage = Stage.GONE
+        self.hosts[activation.kind].ended(activation)
         if self.activations.get((activation.kind, activation.key)) is activation:
             del self.activations[(activation.kind, activation.key)]
         activation.refuse_all(error or EngineError(ErrorCode.MOVED, "this activation ended", 50))

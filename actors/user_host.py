@@ -16,15 +16,19 @@ from actors.crossings import Crossings
 from actors.effects import NOBODY, Asker, Refuse
 from actors.ghost_host import GhostHost
 from actors.host import Hosting
+from actors.intake import PositionIntake
+from actors.metrics import count
 from actors.moves import Follower, Moves
 from actors.near import near_filter
 from actors.own_streams import OwnStreams
-from actors.person import Moved, ToRegion, UserState
+from actors.person import Moved, NotLive, ToRegion, UserState
 from actors.place_keeping import PlaceKeeping
 from actors.placement import slot_of
+from actors.position_messages import OK
 from actors.protocol import EngineError, ErrorCode
 from actors.reminders import Handler
 from actors.share_host import ShareHost
+from geo.cells import Cell
 from geo.crossings import Standing
 from geo.fixes import Fix
 from geo.privacy import Audience, Shown
@@ -51,6 +55,7 @@ class UserHost:
         self._shares = ShareHost(shard)
         self._ghosts = GhostHost(shard)
         self._moved = Moves()
+        self.intake = PositionIntake(shard, self._run, lambda: self._moved)
         self.followers: list[Follower] = [self.crossings, self._places, self._shares]
         """Who takes each tick's fixes, in this order."""
         self.reminders: dict[str, Handler] = {"share": self._shares.remind, "ghost": self._ghosts.remind}
@@ -81,17 +86,21 @@ class UserHost:
             except (RedisError, OSError, TimeoutError) as error:
                 log.warning("no snapshot of a position: %s", type(error).__name__)
         if place is not None:
-            state.last = Fix(place.lat, place.lon, place.acc_m, place.t_ms, place.seq)
-            state.shown = Shown(place.cell, place.outside_since_ms) if place.cell else None  # type: ignore[arg-type]
+            location = state.location
+            location.last = Fix(place.lat, place.lon, place.acc_m, place.t_ms, place.seq)
+            location.shown = Shown(Cell(place.cell), place.outside_since_ms) if place.cell else None
             state.located = True
         await self._ghosts.restore(state)
         return state
 
     def activated(self, activation: Activation) -> None:
-        activation.state.split = self._shard.splits.regions
+        self.intake.seats(activation)
+        state: UserState = activation.state
+        state.split = self._shard.splits.regions
+        state.announced = whereabouts.known_before(state)
         self._online.located(activation)
         self._ghosts.begins(activation)
-        self._run(activation, whereabouts.placed(activation.state, self._shard.now_ms()))
+        self._run(activation, whereabouts.placed(state, self._shard.now_ms()))
         self.crossings.close_removed(activation)
         self._shares.begins(activation)
 
@@ -132,8 +141,12 @@ class UserHost:
     def leaving(self, activation: Activation) -> None:
         self._places.forget(activation)
 
+    def ended(self, activation: Activation) -> None:
+        self.intake.leaves(activation)
+
     def arrived(self, activation: Activation) -> None:
         """What this person's regions know is told again: their slots may have moved meanwhile, too."""
+        self.intake.seats(activation)
         state: UserState = activation.state
         state.split = self._shard.splits.regions
         self._places.keep(activation)
@@ -149,10 +162,7 @@ class UserHost:
         self._online.expire(activation, now_ms)
         self._shares.expire(activation, now_ms)
         self._run(activation, near_people.settled(state, now_ms))
-        if state.announced and state.last is not None and now_ms - state.last.t_ms > state.position_ttl_ms:
-            leaving = [ToRegion(wire.RegionLeave(0, region, state.user)) for region in state.announced]
-            state.announced = {}
-            self._run(activation, list(leaving))
+        self._run(activation, whereabouts.expired(state, now_ms))
 
     def slots_moved(self, slots: set[int]) -> None:
         """These slots begin anew somewhere: their regions are told again who is in reach."""
@@ -211,6 +221,8 @@ class UserHost:
         for effect in self._shard.run(effects):
             if isinstance(effect, ToRegion):
                 self._to_region(activation, effect)
+            elif isinstance(effect, NotLive):
+                count("fixes_not_live", reason=str(effect.reason))
             else:
                 assert isinstance(effect, Moved)
                 self._moves(activation, effect)
@@ -267,6 +279,7 @@ class UserHost:
             record = await streams.load_user(connection, state.user)
         if record is None:
             self._run(activation, [ToRegion(wire.RegionLeave(0, r, state.user)) for r in state.announced])
+            state.announced = {}
             state.record = replace(state.record, visibility_audience="nobody", shares=())
             self._shares.begins(activation)
             self._online.refreshed(activation)
@@ -276,6 +289,7 @@ class UserHost:
         state.record = record
         self._ghosts.begins(activation)
         self._shares.begins(activation)
+        state.location.show_at(near_people.told_resolution(record.visibility_precision))
         await self._streams.tail(activation)
         self._run(
             activation,
@@ -294,6 +308,7 @@ class UserHost:
         for fix in moved.fixes:
             self._moved.add(activation, fix, is_first=not state.located)
             state.located = True
+        moved.asker.answer(OK)
         self._shard.tick_soon()
 
     def _place(self, activation: Activation) -> None:

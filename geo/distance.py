@@ -58,14 +58,22 @@ def distance_m(from_lat: float, from_lon: float, to_lat: float, to_lon: float) -
     return float(_geodesic().inv(from_lon, from_lat, to_lon, to_lat)[2])
 
 
+def local_distances_m(lats: float | Floats, lons: float | Floats, to_lats: Floats, to_lons: Floats) -> Floats:
+    """Return the metres from each position to its partner by the local ellipsoid: as `distance_m` says
+    where that is at most 20 km and both lie below 80 degrees, of no use elsewhere.
+    """
+    lat_m, lon_m = metres_per_degree_each((to_lats + lats) / 2)
+    turn = to_lons - lons
+    turn -= 360.0 * np.round(turn / 360.0)
+    metres: Floats = np.hypot((to_lats - lats) * lat_m, turn * lon_m)
+    return metres
+
+
 def distances_m(lat: float | Floats, lon: float | Floats, lats: Floats, lons: Floats) -> Floats:
     """Return the metres from one position to each of many, or from each of many to the one beside it, as
     `distance_m` would one by one.
     """
-    lat_m, lon_m = metres_per_degree_each((lats + lat) / 2)
-    turn = lons - lon
-    turn -= 360.0 * np.round(turn / 360.0)
-    metres: Floats = np.hypot((lats - lat) * lat_m, turn * lon_m)
+    metres = local_distances_m(lat, lon, lats, lons)
     polar = (np.abs(lats) >= LOCAL_LAT_MAX_DEG) | (np.abs(lat) >= LOCAL_LAT_MAX_DEG)
     far = polar | (metres > LOCAL_REACH_M)
     if far.any():

@@ -118,11 +118,12 @@ def stick(shown: Shown | None, at: LatLng, res: int, now_ms: int) -> Shown:
 
 def metres_outside(cell: Cell, at: LatLng) -> float:
     """Return how far a position is from a cell; 0 inside it."""
-    return 0.0 if contains(cell, at) else _outline_of(cell).distance_m(at.lat, at.lon)
+    return 0.0 if contains(cell, at) else outline_of(cell).distance_m(at.lat, at.lon)
 
 
 @lru_cache(maxsize=4_096)  # whoever stands outside the cell that is shown asks at each fix
-def _outline_of(cell: Cell) -> Outline:
+def outline_of(cell: Cell) -> Outline:
+    """Return the drawn edges of a cell."""
     corners = boundary_of(cell)
     corners.append(corners[0])
     lons = unwrapped(corner.lon for corner in corners)

@@ -3,8 +3,9 @@
 import numpy as np
 
 from actors.activation import Activation
-from actors.moves import ROW, Moves
+from actors.moves import Moves
 from geo.fixes import Fix
+from geo.intake import FIXES
 
 
 def person(name):
@@ -34,7 +35,7 @@ def test_fixes_come_out_of_the_columns_as_they_went_in():
 
 def test_a_batch_is_the_same_as_one_by_one():
     singly, batch, people = Moves(), Moves(), [person("ann"), person("bob")]
-    rows = np.zeros(2, dtype=ROW)
+    rows = np.zeros(2, dtype=FIXES)
     for number, who in enumerate(people):
         singly.add(who, fix(number), is_first=False)
         rows[number] = (52.0 + number, 13.0, 5.0 + number, number, number, np.nan, np.nan, False)

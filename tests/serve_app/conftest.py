@@ -19,6 +19,7 @@ from rt_client.connection import Connection as Client
 from actors import messages as wire
 from actors.link import Link, Listener, listen
 from actors.placement import SLOTS
+from actors.position_messages import unpacked
 from actors.protocol import EngineError, ErrorCode
 from actors.router import Router, RouterConfig
 from actors.site import address_of
@@ -169,6 +170,11 @@ class FarSide:
         return [message for message in self.received if isinstance(message, kind)]
 
 
+def unpacked_of(message: Any) -> list[Any]:
+    """Fixes that came together, each as a message."""
+    return [unpacked(row) for row in message.rows()] if isinstance(message, wire.Positions) else [message]
+
+
 class _End:
     def __init__(self, links: list[Link], far: FarSide) -> None:
         self._links = links
@@ -179,7 +185,8 @@ class _End:
 
     def link_received(self, link: Link, view_version: int, messages: list[Any]) -> None:  # noqa: ARG002
         for message in messages:
-            self._far.took(link, message)
+            for each in unpacked_of(message):
+                self._far.took(link, each)
 
     def link_closed(self, link: Link) -> None:
         self._links.remove(link)

@@ -246,7 +246,7 @@ async def test_positions_go_to_the_users_own_actor(gateway: Any) -> None:
     await gateway.settled()
     first, second = [m for m in gateway.far.of(wire.Position) if m.user == user]
     assert (first.lat, first.lon, first.acc_m, first.t_ms, first.seq) == (1, 2.5, 10, 99, 5)
-    assert (second.speed_mps, second.heading_deg, second.seq, second.rid) == (1.5, None, None, 0)
+    assert (second.speed_mps, second.heading_deg, second.seq, second.rid) == (1.5, None, 100, 0)
     assert len(connection.frames()) == 2
 
 
