@@ -38,7 +38,7 @@ async def listen_to_changes(shard: Caching) -> None:
                 if not first:
                     for kind, key in list(shard.activations):
                         shard.changed(kind, key)
-                    shard.changed("fence", "*")
+                    shard.changed("fences", "*")
                     shard.changed("user", "*")
                     shard.changed("split", "*")
                 first = False

@@ -21,8 +21,9 @@ from actors.placement import slot_of
 from actors.protocol import EngineError, ErrorCode
 from actors.room import Ack, RoomState
 from actors.stream import Publication
+from storage import crossings as crossing_table
 from storage import messages as log_table
-from storage import streams
+from storage.crossings import CrossingRow, Place
 from storage.ids import new_id
 from storage.postgres import UNREACHABLE
 
@@ -53,10 +54,12 @@ class _Batch:
     """One transaction: what is appended to which rooms, and who is told."""
 
     stored: dict[str, list[tuple[Publication, Draft]]]
-    crossings: list[tuple[CrossingDraft, streams.CrossingRow]]
+    crossings: list[tuple[CrossingDraft, CrossingRow]]
     fences: list[tuple[int, int]]
     advances: list[log_table.Advance]
     rows: list[log_table.Row]
+    offsets: dict[int, int]
+    """Index of a crossing → offset in the person's stream, once it is stored."""
 
 
 class Committer:
@@ -128,18 +131,18 @@ class Committer:
                 self.committed += len(stored)
                 _committed.n += len(stored)
                 self._run(rooms.committed(state, stored))
-        for crossing, row in batch.crossings:
+        for index, (crossing, row) in enumerate(batch.crossings):
             state = self._room(row.room)
             if state is not None and row.membership == "join":
                 state.members.setdefault(row.user, "member")
             elif state is not None and row.membership == "leave":
                 self._run(_without(state, row.user))
-            crossing.asker.answer({"applied": True})
+            crossing.asker.answer({"applied": True, "offset": batch.offsets.get(index, 0)})
 
     # -- before: what the log knows, and the offsets --------------------------------------------------
 
     async def _look_up(self, items: list[Draft | CrossingDraft]) -> dict[Any, Any]:
-        """(room, user, cid) → Ack of repeated sendings, and crossing → True of repeated crossings."""
+        """(room, user, cid) → Ack of repeated sendings, and crossing → Place in its room."""
         keys = []
         crossings = []
         for item in items:
@@ -156,23 +159,26 @@ class Committer:
             if keys:
                 for key, (offset, at_ms, id_) in (await log_table.find_cids(connection, keys)).items():
                     known[key] = Ack(offset, at_ms, id_)
-            for crossing in crossings:
-                known[id(crossing)] = await streams.is_applied(connection, _row(crossing.message, ""))
+            if crossings:
+                rows = [_row(crossing.message, "") for crossing in crossings]
+                places = await crossing_table.places(connection, rows)
+                known |= {id(crossing): at for crossing, at in zip(crossings, places, strict=True)}
         return known
 
     def _assign(self, items: list[Draft | CrossingDraft], known: dict[Any, Any]) -> _Batch:
         now_ms = self._now_ms()
-        batch = _Batch({}, [], [], [], [])
+        batch = _Batch({}, [], [], [], [], {})
         slots: dict[int, int] = {}
         for item in items:
             if isinstance(item, CrossingDraft):
-                if known.get(id(item)):
+                place: Place = known[id(item)]
+                if place.applied:
                     item.asker.answer({"applied": False})
                     continue
                 if self._room(item.message.room) is None:
                     item.asker.refuse(EngineError(ErrorCode.INTERNAL, "the room is starting over", 200))
                     continue
-                self._assign_crossing(batch, item, slots, now_ms)
+                self._assign_crossing(batch, item, place, slots, now_ms)
                 continue
             state = self._room(item.room)
             if state is None:
@@ -184,23 +190,20 @@ class Committer:
             if publication is not None:
                 batch.stored.setdefault(item.room, []).append((publication, item))
         for room, stored in batch.stored.items():
+            state = self._room(room)
+            if state is not None and not state.durable:
+                continue  # what a fence says in a room in memory is told when the crossing is stored
             self._advance(batch, room, [p for p, _ in stored if p.d], slots)
         batch.fences = sorted(slots.items())
         return batch
 
     def _assign_crossing(
-        self, batch: _Batch, item: CrossingDraft, slots: dict[int, int], now_ms: int
+        self, batch: _Batch, item: CrossingDraft, place: Place, slots: dict[int, int], now_ms: int
     ) -> None:
         message = item.message
         state = self._room(message.room)
-        membership = ""
-        if state is not None and message.moves_membership:
-            inside = message.user in state.members
-            if message.event != "exit" and not inside:
-                membership = "join"
-            elif message.event == "exit" and inside and state.members[message.user] == "member":
-                membership = "leave"
-        if state is not None and membership:
+        membership = _membership(message, place)
+        if state is not None and membership in ("join", "leave"):
             d = msgspec.json.encode(
                 {"type": membership, "v": 1, "user": message.user, "fence": message.fence}
             )
@@ -241,8 +244,8 @@ class Committer:
                 async with connection.transaction():
                     if batch.advances:
                         await log_table.append(connection, batch.fences, batch.advances, batch.rows)
-                    for _, row in batch.crossings:
-                        await streams.record_crossing(connection, batch.fences, row)
+                    rows = [row for _, row in batch.crossings]
+                    batch.offsets = await crossing_table.record(connection, batch.fences, rows)
 
         try:
             await self._retried(attempt)
@@ -277,15 +280,30 @@ def _room_of(item: Draft | CrossingDraft) -> str:
     return item.message.room if isinstance(item, CrossingDraft) else item.room
 
 
-def _row(message: wire.Crossing, membership: str) -> streams.CrossingRow:
-    return streams.CrossingRow(
+def _membership(message: wire.Crossing, place: Place) -> str:
+    """What a crossing does to the room: it takes in who is not a member, and puts out whom this fence took
+    in, unless another fence of the room holds them. Who is a member by hand stays, and so do the banned out.
+    """
+    if message.event in ("enter", "inside"):
+        return "join" if place.state not in ("member", "banned") else ""
+    owed = place.state == "member" and place.role == "member" and place.by_fence == message.fence
+    if message.event != "exit" or not owed:
+        return ""
+    return "pass" if place.heir else "leave"
+
+
+def _row(message: wire.Crossing, membership: str) -> CrossingRow:
+    return CrossingRow(
         message.user,
+        message.user_slot,
         message.fence,
         message.visit,
         message.event,
         message.at_ms,
         message.body.decode(),
-        new_id(),
+        message.id,
+        message.confidence,
+        message.due_ms,
         message.room,
         membership,
     )

@@ -273,7 +273,9 @@ class RegionCandidates(Framed, tag=23):
 
 class Crossing(Framed, tag=24):
     """User actor to room actor: a fence that is bound to the room was crossed. The room's shard writes
-    event, membership and room event in one transaction, fenced by both slots. Replied {"applied": bool}.
+    event, membership and room event in one transaction, fenced by both slots. Replied {"applied": bool,
+    "offset": of the event in the person's `fences` stream, 0 if it is not known}. `due_ms` is when the
+    visit's reminder is due.
     """
 
     rid: int
@@ -286,7 +288,9 @@ class Crossing(Framed, tag=24):
     event: str
     body: JSON
     at_ms: int
-    moves_membership: bool
+    id: str
+    confidence: float
+    due_ms: int | None
 
 
 # -- answers ---------------------------------------------------------------------------------------------

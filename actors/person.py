@@ -10,6 +10,7 @@ from actors.near import KeptViews, NearView
 from actors.region import POSITION_TTL_MS
 from actors.shares import Shares
 from actors.stream import Stream
+from actors.visits import Visiting
 from geo.crossings import Standing
 from geo.fixes import Fix, Reason, Verdict
 from geo.privacy import Shown
@@ -68,6 +69,7 @@ class UserState:
     """Stream → connection → gateway."""
     fences: dict[str, Standing] = field(default_factory=dict)
     visits: dict[str, int] = field(default_factory=dict)
+    visiting: Visiting = field(default_factory=Visiting)
     located: bool = False
     """A fix of theirs counted before: a fence then hears of an `enter`, not of an initial `inside`."""
     is_online: bool | None = None

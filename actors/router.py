@@ -188,7 +188,7 @@ class Router:
         """
         with suppress(EngineError, TimeoutError):
             async with asyncio.timeout(1.0):
-                if kind == "fence":
+                if kind == "fences":
                     shards = sorted(self.view.addresses)
                     await asyncio.gather(*(self._refresh_shard(shard, kind, key) for shard in shards))
                 else:

@@ -125,6 +125,7 @@ class Shard(Turns):
             self.housekeeping.run(),
             self.reminders.run(),
             self.workload.run(),
+            users.crossings.run(),
             listen_to_changes(self),
         ):
             self.spawn(work)
@@ -259,8 +260,10 @@ class Shard(Turns):
 
     def changed(self, kind: str, key: str) -> None:
         """Postgres tells of a business change; it is read anew by whom it touches."""
-        if kind.startswith("fence"):
-            self.deliver(wire.Refresh(0, "fence", key), NOBODY, "")
+        if kind == "fences":
+            users = self.hosts["user"]
+            assert isinstance(users, UserHost)
+            users.crossings.changed(key)
         elif kind == "split":
             self.spawn(self.splits.reload())
         elif kind == "reminder":
@@ -276,10 +279,10 @@ class Shard(Turns):
             assert isinstance(regions, RegionHost)
             regions.changed(key)
 
-    async def refresh_fences(self, asker: Asker) -> None:
+    async def refresh_fences(self, fence: str, asker: Asker) -> None:
         users = self.hosts["user"]
         assert isinstance(users, UserHost)
-        await users.crossings.reload()
+        await users.crossings.read(fence)
         asker.answer({})
 
     # -- time -------------------------------------------------------------------------------------

@@ -81,8 +81,8 @@ class Turns(ABC):
         """Gives a message to its virtual actor, activating it if need be."""
         self.received += 1
         kind, key = self._addressee(message)
-        if isinstance(message, wire.Refresh) and kind == "fence":
-            self.spawn(self.refresh_fences(asker))
+        if isinstance(message, wire.Refresh) and kind == "fences":
+            self.spawn(self.refresh_fences(key, asker))
             return
         identity = (kind, key)
         activation = self.activations.get(identity)
@@ -198,5 +198,5 @@ class Turns(ABC):
         activation.refuse_all(error or EngineError(ErrorCode.MOVED, "this activation ended", 50))
 
     @abstractmethod
-    async def refresh_fences(self, asker: Asker) -> None:
-        """Reads all fences anew."""
+    async def refresh_fences(self, fence: str, asker: Asker) -> None:
+        """Reads a fence of the shard's index anew, or ("*") all."""

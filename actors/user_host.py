@@ -28,8 +28,8 @@ from actors.position_messages import OK
 from actors.protocol import EngineError, ErrorCode
 from actors.reminders import Handler
 from actors.share_host import ShareHost
+from actors.visits import restored
 from geo.cells import Cell
-from geo.crossings import Standing
 from geo.fixes import Fix
 from geo.privacy import Audience, Shown
 from geo.proximity import LIMIT_MAX
@@ -58,7 +58,11 @@ class UserHost:
         self.intake = PositionIntake(shard, self._run, lambda: self._moved)
         self.followers: list[Follower] = [self.crossings, self._places, self._shares]
         """Who takes each tick's fixes, in this order."""
-        self.reminders: dict[str, Handler] = {"share": self._shares.remind, "ghost": self._ghosts.remind}
+        self.reminders: dict[str, Handler] = {
+            "share": self._shares.remind,
+            "ghost": self._ghosts.remind,
+            "visit": self.crossings.remind,
+        }
         """What comes before the colon of a reminder's name → who does what it is about; they get the rest."""
 
     # -- life ---------------------------------------------------------------------------------------
@@ -77,8 +81,6 @@ class UserHost:
             visits=dict(record.visits),
             located=bool(record.visits),
         )
-        for fence, (_, entered_at_ms) in record.open_visits.items():
-            state.fences[fence] = Standing(seen=True, entered_at_ms=entered_at_ms)
         place = self._places.unsaved(activation)
         if place is None:
             try:
@@ -91,6 +93,7 @@ class UserHost:
             location.shown = Shown(Cell(place.cell), place.outside_since_ms) if place.cell else None
             state.located = True
         await self._ghosts.restore(state)
+        state.fences, state.visiting = restored(record, place.t_ms if place is not None else 0)
         return state
 
     def activated(self, activation: Activation) -> None:
@@ -101,7 +104,7 @@ class UserHost:
         self._online.located(activation)
         self._ghosts.begins(activation)
         self._run(activation, whereabouts.placed(state, self._shard.now_ms()))
-        self.crossings.close_removed(activation)
+        self.crossings.activated(activation)
         self._shares.begins(activation)
 
     async def remind(self, activation: Activation, name: str, data: str) -> None:
@@ -152,7 +155,7 @@ class UserHost:
         self._places.keep(activation)
         known = state.announced.keys() | {state.watching[0]} - {""}
         self._run(activation, whereabouts.announce_again(state, set(known), self._shard.now_ms()))
-        self.crossings.close_removed(activation)
+        self.crossings.activated(activation)
         self._shares.begins(activation)
         self._online.tell(activation)
 
@@ -160,6 +163,7 @@ class UserHost:
         state: UserState = activation.state
         state.kept.expire(now_ms)
         self._online.expire(activation, now_ms)
+        self.crossings.expire(activation, now_ms)
         self._shares.expire(activation, now_ms)
         self._run(activation, near_people.settled(state, now_ms))
         self._run(activation, whereabouts.expired(state, now_ms))
@@ -288,6 +292,7 @@ class UserHost:
             return
         state.record = record
         self._ghosts.begins(activation)
+        self.crossings.review(activation)
         self._shares.begins(activation)
         state.location.show_at(near_people.told_resolution(record.visibility_precision))
         await self._streams.tail(activation)

@@ -68,17 +68,21 @@ class Circle(Shape):
     def __init__(self, geometry: dict[str, Any], centre: LatLng, radius_m: float) -> None:
         self.geometry = geometry
         self.area_m2 = math.pi * radius_m**2
-        self._centre = centre
+        self.centre = centre
         self._radius_m = radius_m
+
+    @property
+    def radius_m(self) -> float:
+        return self._radius_m
 
     def boxes(self) -> list[Box]:
         half_height = self._radius_m / _DEGREE_AT_LEAST_M
-        south = max(self._centre.lat - half_height, -POLE_DEG)
-        north = min(self._centre.lat + half_height, POLE_DEG)
+        south = max(self.centre.lat - half_height, -POLE_DEG)
+        north = min(self.centre.lat + half_height, POLE_DEG)
         shrink = math.cos(math.radians(max(abs(south), abs(north))))
         if half_height >= DATE_LINE_DEG * shrink:
             return [(-DATE_LINE_DEG, south, DATE_LINE_DEG, north)]
-        west, east = self._centre.lon - half_height / shrink, self._centre.lon + half_height / shrink
+        west, east = self.centre.lon - half_height / shrink, self.centre.lon + half_height / shrink
         # One box for each side of ±180 that it reaches; the next turn's copy is the same place.
         shifted = [(west + turn, east + turn) for turn in (-360.0, 0.0, 360.0)]
         return [
@@ -88,11 +92,11 @@ class Circle(Shape):
         ]
 
     def covers_each(self, lats: Floats, lons: Floats) -> Flags:
-        within: Flags = distances_m(self._centre.lat, self._centre.lon, lats, lons) <= self._radius_m
+        within: Flags = distances_m(self.centre.lat, self.centre.lon, lats, lons) <= self._radius_m
         return within
 
     def boundary_distance_m(self, lat: float, lon: float) -> float:
-        return abs(distance_m(self._centre.lat, self._centre.lon, lat, lon) - self._radius_m)
+        return abs(distance_m(self.centre.lat, self.centre.lon, lat, lon) - self._radius_m)
 
 
 class Area(Shape):
@@ -107,6 +111,13 @@ class Area(Shape):
         self._bounds = shapely.bounds(self.parts)
         self._outline: Outline | None = None
         self._tree = STRtree(parts) if len(parts) > _FEW_PARTS else None
+
+    @property
+    def plain_polygon(self) -> Polygon | None:
+        """The polygon, if the area is one that no rule of ±180 or the poles concerns."""
+        west, south, east, north = self._bounds[0]
+        is_plain = west > -DATE_LINE_DEG and east < DATE_LINE_DEG and south > -POLE_DEG and north < POLE_DEG
+        return self.parts[0] if len(self.parts) == 1 and is_plain else None
 
     def boxes(self) -> list[Box]:
         boxes: list[Box] = []

@@ -83,7 +83,7 @@ async def create_room(
         touches: list[Touch] = [("room", room), *(("user", each.user) for each in stored)]
         if wanted.fence is not None:
             await _bind(connection, wanted.fence, me, room)
-            touches.append(("fences", "*"))
+            touches.append(("fences", wanted.fence))
         await put_members(connection, room, [(each.user, each.role, each.state) for each in stored], now)
         for each in sorted(stored, key=lambda row: row.user):
             if each.user != me:

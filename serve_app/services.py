@@ -136,8 +136,7 @@ class Services:
         """
         if self.router.view.version == 0:
             return  # no Directory, so no actor that could hold anything
-        wanted = {("fence" if kind == "fences" else kind, key) for kind, key in touches}
-        await asyncio.gather(*(self.router.refresh(kind, key) for kind, key in sorted(wanted)))
+        await asyncio.gather(*(self.router.refresh(kind, key) for kind, key in sorted(set(touches))))
 
     async def _prepare_accounts(self) -> None:
         while self._accounts is None:

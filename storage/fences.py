@@ -21,15 +21,23 @@ class FenceRow:
     audience: str
     room: RoomId | None
     created_at: datetime
+    gap_s: int = 900
+    expires_at: datetime | None = None
+    by_app: bool = False
+    """The owner has the role `app`: the fence's room may take in whoever comes, without their opt-in."""
 
 
-_FENCE = "id::text, owner_id::text, name, shape, dwell_s, confirm_fixes, audience, room_id::text, created_at"
+_FENCE = (
+    "id::text, owner_id::text, name, shape, dwell_s, confirm_fixes, audience, room_id::text, created_at, "
+    "gap_s, expires_at, "
+    "EXISTS (SELECT 1 FROM users o WHERE o.id = owner_id AND 'app' = ANY(o.roles)) AS by_app"
+)
 
 
 async def insert_fence(connection: Any, fence: FenceRow) -> None:
     await connection.execute(
         "INSERT INTO fences (id, owner_id, name, shape, dwell_s, confirm_fixes, audience, room_id, "
-        "created_at) VALUES ($1, $2, $3, $4::json, $5, $6, $7, $8, $9)",
+        "created_at, gap_s, expires_at) VALUES ($1, $2, $3, $4::json, $5, $6, $7, $8, $9, $10, $11)",
         fence.fence,
         fence.owner,
         fence.name,
@@ -39,6 +47,8 @@ async def insert_fence(connection: Any, fence: FenceRow) -> None:
         fence.audience,
         fence.room,
         fence.created_at,
+        fence.gap_s,
+        fence.expires_at,
     )
 
 
@@ -112,7 +122,24 @@ async def put_grant(connection: Any, user: UserId, fence: FenceId, *, grant: str
     )
 
 
-async def live_fences(connection: Any) -> list[FenceRow]:
-    """All standing fences: what a shard's index is built from."""
-    rows = await connection.fetch(f"SELECT {_FENCE} FROM fences WHERE removed_at IS NULL ORDER BY id")
+async def live_fences(connection: Any, fences: Sequence[str] | None = None) -> list[FenceRow]:
+    """Standing fences, all or of these: what a shard's index is built from."""
+    rows = await connection.fetch(
+        f"SELECT {_FENCE} FROM fences WHERE removed_at IS NULL AND ($1::uuid[] IS NULL OR id = ANY($1)) "
+        "ORDER BY id",
+        None if fences is None else list(fences),
+    )
     return [FenceRow(*row) for row in rows]
+
+
+async def ended_fences(
+    connection: Any, since: datetime, fences: Sequence[str] | None = None
+) -> dict[str, str]:
+    """Fence → why it was removed, of those (all, or these) that were removed since then."""
+    rows = await connection.fetch(
+        "SELECT id::text AS fence, coalesce(removed_why, 'fence_removed') AS why FROM fences "
+        "WHERE removed_at >= $1 AND ($2::uuid[] IS NULL OR id = ANY($2))",
+        since,
+        None if fences is None else list(fences),
+    )
+    return {row["fence"]: row["why"] for row in rows}

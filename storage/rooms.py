@@ -63,11 +63,12 @@ async def insert_room(
 async def put_members(
     connection: Any, room: RoomId, members: Sequence[tuple[str, str, str]], now: datetime
 ) -> None:
-    """Sets (user, role, state) of each; who was a member and stays one keeps the time of joining."""
+    """Sets (user, role, state) of each, by hand; who was a member and stays one keeps the time of joining."""
     await connection.execute(
         "INSERT INTO room_members (room_id, user_id, role, state, joined_at) "
         "SELECT $1, u, r, s, $5 FROM unnest($2::uuid[], $3::text[], $4::text[]) AS m (u, r, s) "
         "ON CONFLICT (room_id, user_id) DO UPDATE SET role = excluded.role, state = excluded.state, "
+        "by_fence = NULL, "
         "joined_at = CASE WHEN room_members.state = excluded.state THEN room_members.joined_at "
         "ELSE excluded.joined_at END",
         room,

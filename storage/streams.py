@@ -1,13 +1,13 @@
-"""A person's own durable streams, `me` and `fences`, and the crossings that feed the latter."""
+"""A person's own durable streams, `me` and `fences`, and what their actor starts from."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import asyncpg
 
 from storage.ghosts import Ghost, ghost_of
-from storage.messages import moment
 from storage.shares import GivenShare, given_shares
 
 STREAMS = ("me", "fences")
@@ -24,6 +24,20 @@ class UserEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenVisit:
+    """A visit of a fence that has not ended. `room` is the one that it may have joined, `ended` why the fence
+    is no more; both may be empty.
+    """
+
+    visit: int
+    entered_at_ms: int
+    dwelled_at_ms: int | None = None
+    confidence: float = 1.0
+    room: str = ""
+    ended: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class UserRecord:
     """What a user actor starts from."""
 
@@ -32,30 +46,17 @@ class UserRecord:
     blocked: frozenset[str]
     matched: frozenset[str]
     group_mates: frozenset[str]
-    open_visits: dict[str, tuple[int, int]]
-    """Fence → (visit, entered_at_ms) of those whose inside this person is."""
+    open_visits: dict[str, OpenVisit]
+    """Fence → visit of those whose inside this person is."""
     visits: dict[str, int]
     """Fence → number of visits so far."""
+    left_at_ms: dict[str, int]
+    """Fence → when its last visit ended, where it has."""
     auto_join: frozenset[str]
     """Fences whose bound room may take this person in."""
     shares: tuple[GivenShare, ...] = ()
     """What this person shares."""
     ghost: Ghost | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CrossingRow:
-    """A crossing as it is stored. `membership` is join, leave or empty."""
-
-    user: str
-    fence: str
-    visit: int
-    event: str
-    at_ms: int
-    body: str
-    event_id: str
-    room: str = ""
-    membership: str = ""
 
 
 async def load_user(connection: asyncpg.Connection, user: str) -> UserRecord | None:
@@ -94,17 +95,29 @@ async def load_users(connection: asyncpg.Connection, users: Sequence[str]) -> di
     ):
         mates[row["one"]].add(row["mate"])
     visits: dict[str, dict[str, int]] = defaultdict(dict)
-    open_visits: dict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
+    open_visits: dict[str, dict[str, OpenVisit]] = defaultdict(dict)
+    left: dict[str, dict[str, int]] = defaultdict(dict)
     for row in await connection.fetch(
-        """SELECT user_id::text AS one, fence_id::text AS fence, max(visit) AS visits,
-            max(visit) FILTER (WHERE exited_at IS NULL) AS open,
-            max(extract(epoch FROM entered_at) * 1000) FILTER (WHERE exited_at IS NULL) AS entered_ms
-        FROM fence_visits WHERE user_id = ANY($1::uuid[]) GROUP BY user_id, fence_id""",
+        """SELECT DISTINCT ON (v.user_id, v.fence_id) v.user_id::text AS one, v.fence_id::text AS fence,
+            v.visit, v.entered_at, v.exited_at, v.dwelled_at, v.confidence,
+            coalesce(v.room_id::text, '') AS room,
+            CASE WHEN f.removed_at IS NULL THEN '' ELSE coalesce(f.removed_why, 'fence_removed') END AS ended
+        FROM fence_visits v LEFT JOIN fences f ON f.id = v.fence_id
+        WHERE v.user_id = ANY($1::uuid[]) ORDER BY v.user_id, v.fence_id, v.visit DESC""",
         users,
     ):
-        visits[row["one"]][row["fence"]] = row["visits"]
-        if row["open"] is not None:
-            open_visits[row["one"]][row["fence"]] = (row["open"], int(row["entered_ms"]))
+        visits[row["one"]][row["fence"]] = row["visit"]
+        if row["exited_at"] is not None:
+            left[row["one"]][row["fence"]] = _ms(row["exited_at"])
+            continue
+        open_visits[row["one"]][row["fence"]] = OpenVisit(
+            row["visit"],
+            _ms(row["entered_at"]),
+            None if row["dwelled_at"] is None else _ms(row["dwelled_at"]),
+            row["confidence"],
+            row["room"],
+            row["ended"],
+        )
     grants: dict[str, set[str]] = defaultdict(set)
     for row in await connection.fetch(
         """SELECT user_id::text AS one, fence_id::text AS fence FROM fence_grants
@@ -122,6 +135,7 @@ async def load_users(connection: asyncpg.Connection, users: Sequence[str]) -> di
             frozenset(mates.get(one, ())),
             open_visits.get(one, {}),
             visits.get(one, {}),
+            left.get(one, {}),
             frozenset(grants.get(one, ())),
             shares.get(one, ()),
             ghost_of(row),
@@ -164,38 +178,8 @@ async def events(
         before,
         limit,
     )
-    return [UserEvent(r["offset"], round(r["at"].timestamp() * 1000), str(r["id"]), r["body"]) for r in rows]
+    return [UserEvent(r["offset"], _ms(r["at"]), str(r["id"]), r["body"]) for r in rows]
 
 
-async def record_crossing(
-    connection: asyncpg.Connection, fences: list[tuple[int, int]], crossing: CrossingRow
-) -> int | None:
-    """Applies a crossing once (migration 0002); the event's offset, or None if it was applied before."""
-    offset: int | None = await connection.fetchval(
-        "SELECT record_crossing($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11)",
-        [slot for slot, _ in fences],
-        [epoch for _, epoch in fences],
-        crossing.user,
-        crossing.fence,
-        crossing.visit,
-        crossing.event,
-        moment(crossing.at_ms),
-        crossing.body,
-        crossing.event_id,
-        crossing.room or None,
-        crossing.membership,
-    )
-    return offset
-
-
-async def is_applied(connection: asyncpg.Connection, crossing: CrossingRow) -> bool:
-    """Whether this crossing is in the visits already."""
-    applied: bool = await connection.fetchval(
-        """SELECT EXISTS (SELECT 1 FROM fence_visits WHERE user_id = $1 AND fence_id = $2 AND visit = $3
-        AND ($4 <> 'exit' OR exited_at IS NOT NULL))""",
-        crossing.user,
-        crossing.fence,
-        crossing.visit,
-        crossing.event,
-    )
-    return applied
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)

@@ -172,7 +172,7 @@ async def post_fence(wish: FenceWish, me: Caller, here: ServicesHere, response: 
         room=None if asked.room is None else RoomId(asked.room),
         created_at=here.now,
     )
-    touches = [("fences", "*")]
+    touches = [("fences", str(row.fence))]
     async with here.pool.acquire() as connection, connection.transaction():
         if row.room is not None:
             mine = await load_member(connection, row.room, me.user)
@@ -217,7 +217,7 @@ async def get_fence(fence: FenceInPath, me: Caller, here: ServicesHere) -> Fence
 @router.delete("/{fence}", status_code=204, summary="Remove a fence of mine", responses=problems(404))
 async def delete_fence(fence: FenceInPath, me: Caller, here: ServicesHere) -> Response:
     """Whoever is inside gets one `exit` (GEO-17)."""
-    touches = [("fences", "*")]
+    touches = [("fences", str(fence))]
     async with here.pool.acquire() as connection, connection.transaction():
         if not await remove_fence(connection, fence, me.user):
             raise not_found()

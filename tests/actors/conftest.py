@@ -88,6 +88,17 @@ class SmallEngine:
         await probe.ask(self.directory.address, wire.Retire(0, number), timeout_s=20.0)
         await self.shards.pop(number).stop()
 
+    async def sweep(self) -> None:
+        """What is done once a second, and what comes of it."""
+        for shard in self.shards.values():
+            shard._tick()
+            await shard.housekeeping.sweep()
+        await asyncio.sleep(0.1)
+
+    async def until_next(self) -> None:
+        """A moment."""
+        await asyncio.sleep(0.01)
+
     async def until(self, fact: Any, timeout_s: float = 10.0) -> None:
         async with asyncio.timeout(timeout_s):
             while not fact():

@@ -68,7 +68,7 @@ async def test_the_order_of_fixes_and_a_crossing_half_confirmed_survive(small: A
         "INSERT INTO fences (id, owner_id, name, shape) VALUES ($1, $2, 'f', $3)",
         fence, ann, json.dumps({"type": "Polygon", "coordinates": [ring]}),
     )  # fmt: skip
-    await small.router.refresh("fence", "*")
+    await small.router.refresh("fences", "*")
     await small.subscribe(f"fences@{ann}", ann, "c")
     now = small.shards[0].now_ms() - 600_000
     await move(small, ann, BERLIN[0] + 0.02, BERLIN[1], now)

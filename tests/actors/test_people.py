@@ -27,7 +27,7 @@ async def fence(small, owner, shape, room=None):
         json.dumps(shape),
         room,
     )
-    await small.router.refresh("fence", "*")
+    await small.router.refresh("fences", "*")
     return found
 
 
@@ -188,7 +188,7 @@ async def test_a_removed_fence_ends_the_visit_of_whoever_is_inside(small):
     await move(small, ann, *BERLIN, small.shards[0].now_ms() - 1000)
     await small.until(lambda: len(small.pushes) == 1)
     await small.pool.execute("UPDATE fences SET removed_at = now() WHERE id = $1", here)
-    await small.router.refresh("fence", "*")
+    await small.router.refresh("fences", "*")
     await small.until(lambda: len(small.pushes) == 2)
     last = msgspec.json.decode(small.pushes[1].m)["d"]
     assert (last["event"], last["reason"]) == ("exit", "fence_removed")

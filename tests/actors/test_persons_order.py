@@ -70,7 +70,7 @@ class Ann:
         await small.pool.execute(
             "INSERT INTO connections (low_id, high_id, state) VALUES ($1, $2, 'matched')", low, high
         )
-        await small.router.refresh("fence", "*")
+        await small.router.refresh("fences", "*")
         self.fix_ms = small.shards[0].now_ms() - 20 * 3_600_000
         small.router.on_push = self.pushed
         reply = await small.subscribe(f"presence:matches@{self.bob}", self.bob, "b")

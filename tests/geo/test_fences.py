@@ -67,9 +67,58 @@ def test_hits_are_those_of_asking_every_fence_about_every_position(town):
 def test_an_index_names_its_fences():
     shape = parse_shape({"type": "Point", "coordinates": [3.3947, 6.4541], "radius_m": 100})
     index = FenceIndex([("a", shape)])
-    assert (len(index), index.ids, index.shapes) == (1, ("a",), (shape,))
+    assert (len(index), index.ids) == (1, ("a",))
     assert index.shape_of("a") is shape
     assert index.shape_of("b") is None
+
+
+def test_an_index_that_changed_is_as_one_made_anew():
+    """GEO-13: base, changes and marks together, whatever came and went, also past the point of rebuilding."""
+    chance = np.random.default_rng(3)
+    lats, lons = chance.uniform(52.4, 52.6, 400), chance.uniform(13.2, 13.6, 400)
+
+    def drawn(number):
+        lat, lon = chance.uniform(52.4, 52.6), chance.uniform(13.2, 13.6)
+        if number % 2:
+            return parse_shape({"type": "Point", "coordinates": [lon, lat], "radius_m": 1_500})
+        return parse_shape({"type": "Polygon", "coordinates": [box(lat, lon, 0.01, 0.02)]})
+
+    stands = {f"f{number}": drawn(number) for number in range(300)}
+    index = first = FenceIndex(stands.items())
+    rebuilt = 0
+    for turn in range(40):
+        gone = list(stands)[turn::50]
+        came = {f"n{turn}-{number}": drawn(number) for number in range(8)} | {"f299": drawn(turn)}
+        before = index
+        index = index.changed(came.items(), gone)
+        rebuilt += index._base is not before._base
+        for fence_id in gone:
+            del stands[fence_id]
+        stands |= came
+        anew = FenceIndex(stands.items())
+        told = {(p, index.ids[f]) for p, f in zip(*map(list, index.hits(lats, lons)), strict=True)}
+        assert told == {(p, anew.ids[f]) for p, f in zip(*map(list, anew.hits(lats, lons)), strict=True)}
+        assert len(index) == len(stands)
+        assert all(index.shape_of(fence_id) is shape for fence_id, shape in stands.items())
+        assert all(index.shape_of(fence_id) is None for fence_id in gone if fence_id not in came)
+    assert 0 < rebuilt < 10
+    assert len(first) == 300
+
+
+def test_pairs_that_are_not_admitted_are_never_tested():
+    """GEO-14: the audience comes before the exact test."""
+    shape = parse_shape({"type": "Point", "coordinates": [3.3947, 6.4541], "radius_m": 100})
+    index = FenceIndex([("a", shape)]).changed([("b", shape)], [])
+    lats, lons = np.full(3, 6.4541), np.full(3, 3.3947)
+    asked = []
+
+    def admits(positions, fences):
+        asked.extend(zip(positions.tolist(), fences.tolist(), strict=True))
+        return positions != fences
+
+    positions, fences = index.hits(lats, lons, admits)
+    assert sorted(asked) == [(p, f) for p in range(3) for f in range(2)]
+    assert list(zip(positions, fences, strict=True)) == [(0, 1), (1, 0), (2, 0), (2, 1)]
 
 
 def test_without_fences_or_positions_nothing_is_hit():

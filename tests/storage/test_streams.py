@@ -57,5 +57,6 @@ async def test_many_are_loaded_as_each_by_itself(pool: Any) -> None:
     assert (found[ann].group_mates, found[eve].group_mates, found[bob].group_mates) == ({eve}, {ann}, set())
     assert (found[ann].visits, found[eve].visits, found[bob].visits) == ({fence: 2}, {fence: 1}, {})
     entered_ms = int(at.timestamp() * 1000)
-    assert (found[ann].open_visits, found[eve].open_visits) == ({fence: (2, entered_ms)}, {})
+    assert found[ann].open_visits == {fence: streams.OpenVisit(2, entered_ms)}
+    assert (found[eve].open_visits, found[eve].left_at_ms) == ({}, {fence: entered_ms})
     assert (found[bob].auto_join, found[ann].auto_join) == ({fence}, frozenset())

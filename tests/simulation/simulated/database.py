@@ -150,6 +150,7 @@ class Database:
         patch.setattr("actors.shard.open_pool", open_pool)
         patch.setattr("actors.shard.open_valkey", lambda _: Valkey())
         patch.setattr(fences, "live_fences", nothing)
+        patch.setattr(fences, "ended_fences", nothing)
         patch.setattr(positions, "load_slots", nothing)
 
     def _as_query(self, call: Callable[..., Any]) -> Callable[..., Any]:

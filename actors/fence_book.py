@@ -1,0 +1,154 @@
+"""All fences as a shard sees them: one index for everybody's fixes, one rule book (GEO-13, GEO-15).
+
+Fences are few and change seldom, people many: so each shard keeps the whole index, and a person's crossings
+are decided where the person is, in the order of their fixes (PRE-5).
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from geo.crossings import Rules, rules_of
+from geo.distance import Floats
+from geo.fences import FenceIndex, Indexes
+from geo.geojson import ShapeError, parse_shape
+from geo.shapes import Flags, Shape
+from identity.audience import Relation, allows
+from storage.fences import FenceRow
+from storage.streams import UserRecord
+
+log = logging.getLogger("hereabouts.fence")
+
+REMOVED = "fence_removed"
+EXPIRED = "fence_expired"
+NOT_IN_AUDIENCE = "not_in_audience"
+HIDDEN = "hidden"
+ERASED = "account_erased"
+
+NEVER_MS = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """One live fence. `room` is empty where the fence moves nobody."""
+
+    fence: str
+    owner: str
+    audience: str
+    room: str
+    by_app: bool
+    expires_at_ms: int
+
+
+def why_not(fence: Fence, user: str, record: UserRecord) -> str:
+    """Why the fence may not notice this person; empty where it may (GEO-14).
+
+    Who hides from everybody is noticed by no fence but their own.
+    """
+    if user == fence.owner:
+        return ""
+    relation = Relation(
+        blocked=fence.owner in record.blocked,
+        matched=fence.owner in record.matched,
+        shares_group=fence.owner in record.group_mates,
+    )
+    if not allows(fence.audience, relation):
+        return NOT_IN_AUDIENCE
+    return HIDDEN if is_hidden(record) else ""
+
+
+def is_hidden(record: UserRecord) -> bool:
+    """Whether nobody may see where this person is."""
+    return record.visibility_audience == "nobody" or record.visibility_precision == "hidden"
+
+
+@dataclass(slots=True)
+class FenceBook:
+    """The fences that stand."""
+
+    ttl_s: float
+    fences: dict[str, Fence] = field(default_factory=dict)
+    rules: dict[str, Rules] = field(default_factory=dict)
+    index: FenceIndex = field(default_factory=lambda: FenceIndex([]))
+    ended: dict[str, str] = field(default_factory=dict)
+    """Fences that are no more → why, as far as that is known here."""
+    expires_at_ms: int = NEVER_MS
+    """When the first one expires."""
+
+    def replace_all(self, rows: Iterable[FenceRow], ended: dict[str, str]) -> None:
+        """Takes what stands for all there is."""
+        self.fences, self.rules = {}, {}
+        self.ended = ended
+        self.index = FenceIndex(self._read(rows))
+        self._find_first_to_expire()
+
+    def change(self, fences: Iterable[str], rows: Iterable[FenceRow], ended: dict[str, str]) -> None:
+        """These fences changed: `rows` are those of them that stand."""
+        gone = [fence for fence in fences if fence in self.fences]
+        for fence in gone:
+            del self.fences[fence], self.rules[fence]
+        self.ended |= ended
+        self.index = self.index.changed(self._read(rows), gone)
+        self._find_first_to_expire()
+
+    def expire(self, now_ms: int) -> bool:
+        """Takes out what has expired; whether there was any."""
+        if now_ms < self.expires_at_ms:
+            return False
+        over = [each.fence for each in self.fences.values() if each.expires_at_ms <= now_ms]
+        self.change(over, [], dict.fromkeys(over, EXPIRED))
+        return True
+
+    def _find_first_to_expire(self) -> None:
+        self.expires_at_ms = min((each.expires_at_ms for each in self.fences.values()), default=NEVER_MS)
+
+    def _read(self, rows: Iterable[FenceRow]) -> list[tuple[str, Shape]]:
+        """Notes the rows. A shape that can't be read is left out, and said so."""
+        read: list[tuple[str, Shape]] = []
+        for row in rows:
+            try:
+                shape = parse_shape(json.loads(row.shape))
+            except ShapeError as error:
+                log.warning("fence %s is left out: %s", row.fence, error)
+                continue
+            shape.geometry = {}  # a few hundred bytes that nobody asks a shard for
+            expires_ms = NEVER_MS if row.expires_at is None else round(row.expires_at.timestamp() * 1000)
+            self.rules[row.fence] = rules_of(shape, row.confirm_fixes, row.dwell_s, row.gap_s, self.ttl_s)
+            self.fences[row.fence] = Fence(
+                row.fence, row.owner, row.audience, row.room or "", row.by_app, expires_ms
+            )
+            read.append((row.fence, shape))
+        return read
+
+    def holding(
+        self, lats: Floats, lons: Floats, person: Callable[[int], tuple[str, UserRecord]]
+    ) -> dict[int, tuple[str, ...]]:
+        """The fences that hold each position and may notice whose it is, sorted; positions in none are left
+        out. `person` says who is at an index, and is asked only where a fence is near.
+        """
+        if not self.fences or not lats.size:
+            return {}
+
+        def admits(positions: Indexes, fences: Indexes) -> Flags:
+            """Before the exact test, which costs more."""
+            found: Flags = np.ones(positions.size, dtype=np.bool_)
+            ids, known = self.index.ids, dict[int, tuple[str, UserRecord, bool]]()
+            for at, (position, fence) in enumerate(zip(positions.tolist(), fences.tolist(), strict=True)):
+                who = known.get(position)
+                if who is None:
+                    user, record = person(position)
+                    who = known[position] = user, record, bool(record.blocked) or is_hidden(record)
+                user, record, is_particular = who
+                asked = self.fences[ids[fence]]
+                if is_particular or asked.audience != "everyone":
+                    found[at] = not why_not(asked, user, record)
+            return found
+
+        positions, fences = self.index.hits(lats, lons, admits)
+        held: dict[int, list[str]] = {}
+        for position, fence in zip(positions.tolist(), fences.tolist(), strict=True):
+            held.setdefault(position, []).append(self.index.ids[fence])
+        return {position: tuple(sorted(ids)) for position, ids in held.items()}
