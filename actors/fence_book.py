@@ -61,8 +61,9 @@ def why_not(fence: Fence, user: str, record: UserRecord) -> str:
 
 
 def is_hidden(record: UserRecord) -> bool:
-    """Whether nobody may see where this person is."""
-    return record.visibility_audience == "nobody" or record.visibility_precision == "hidden"
+    """Whether nobody may see where this person is now; a ghost, frozen or not, is to be seen elsewhere."""
+    nobody = record.visibility_audience == "nobody" or record.visibility_precision == "hidden"
+    return nobody or record.ghost is not None
 
 
 @dataclass(slots=True)

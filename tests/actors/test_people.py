@@ -1,38 +1,13 @@
 """People: near as a live map, fences as a durable stream, blocks everywhere."""
 
-import json
-
 import msgspec
 import pytest
+from fencing import BERLIN, fence, move, square
 
 from actors import messages as wire
 from actors.placement import slot_of
 from actors.protocol import EngineError, ErrorCode
 from storage.ids import new_id
-
-BERLIN = (52.5200, 13.4050)
-
-
-def square(lat, lon, half_deg=0.002):
-    a, b, c, d = lon - half_deg, lat - half_deg, lon + half_deg, lat + half_deg
-    return {"type": "Polygon", "coordinates": [[[a, b], [c, b], [c, d], [a, d], [a, b]]]}
-
-
-async def fence(small, owner, shape, room=None):
-    found = new_id()
-    await small.pool.execute(
-        "INSERT INTO fences (id, owner_id, name, shape, room_id) VALUES ($1, $2, 'f', $3, $4)",
-        found,
-        owner,
-        json.dumps(shape),
-        room,
-    )
-    await small.router.refresh("fences", "*")
-    return found
-
-
-async def move(small, user, lat, lon, t_ms, acc_m=5.0):
-    return await small.ask(wire.Position(0, user, lat, lon, acc_m, t_ms))
 
 
 def rows(small, conn):
