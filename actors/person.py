@@ -7,6 +7,7 @@ from actors.effects import Asker, Effect
 from actors.ghosts import Haunt
 from actors.matches import MatchesView
 from actors.near import KeptViews, NearView
+from actors.own_stay import OwnStay
 from actors.region import POSITION_TTL_MS
 from actors.shares import Shares
 from actors.stream import Stream
@@ -81,6 +82,7 @@ class UserState:
     haunt: Haunt = field(default_factory=Haunt)
     """Where this person was last seen, while they are a ghost."""
     shares: Shares = field(default_factory=Shares)
+    own_stay: OwnStay = field(default_factory=OwnStay)
 
     @property
     def last(self) -> Fix | None:

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -58,6 +58,8 @@ class ShardConfig:
     memory_budget_mib: int = 512
     """For activations. Above 80 % of it the coldest go that nobody would miss."""
     privacy_k: int = 1
+    places_key: str = field(default="", repr=False)
+    """Seals people's own places, 64 hexadecimal digits; none are kept without it."""
     position_ttl_ms: int = POSITION_TTL_MS
     """Without a newer fix a person is nowhere after this."""
     region_split_users: int = 2_000

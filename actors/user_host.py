@@ -28,6 +28,7 @@ from actors.position_messages import OK
 from actors.protocol import EngineError, ErrorCode
 from actors.reminders import Handler
 from actors.share_host import ShareHost
+from actors.stay_keeping import StayKeeping
 from actors.visits import restored
 from geo.cells import Cell
 from geo.fixes import Fix
@@ -56,7 +57,8 @@ class UserHost:
         self._ghosts = GhostHost(shard)
         self._moved = Moves()
         self.intake = PositionIntake(shard, self._run, lambda: self._moved)
-        self.followers: list[Follower] = [self.crossings, self._places, self._shares]
+        self.stays = StayKeeping(shard)
+        self.followers: list[Follower] = [self.crossings, self._places, self._shares, self.stays]
         """Who takes each tick's fixes, in this order."""
         self.reminders: dict[str, Handler] = {
             "share": self._shares.remind,
@@ -94,6 +96,7 @@ class UserHost:
             state.located = True
         await self._ghosts.restore(state)
         state.fences, state.visiting = restored(record, place.t_ms if place is not None else 0)
+        await self.stays.load(state)
         return state
 
     def activated(self, activation: Activation) -> None:
@@ -126,7 +129,8 @@ class UserHost:
         self._shares.gateway_lost(activation, gateway)
 
     def is_idle(self, activation: Activation) -> bool:
-        return bool(activation.state.is_idle) and not activation.crossings
+        busy = activation.crossings or not self.stays.is_stored(activation.key)
+        return bool(activation.state.is_idle) and not busy
 
     def size_bytes(self, activation: Activation) -> int:
         state: UserState = activation.state
@@ -139,13 +143,17 @@ class UserHost:
             return False
         if self._online.looks(activation.key) or not self._shares.is_quiet(activation.key):
             return False
-        return not self._moved.has(activation)
+        if self._moved.has(activation) or not self.stays.is_stored(activation.key):
+            return False
+        self.stays.pack(activation.state)
+        return True
 
     def leaving(self, activation: Activation) -> None:
         self._places.forget(activation)
 
     def ended(self, activation: Activation) -> None:
         self.intake.leaves(activation)
+        self.stays.forget(activation.key)
 
     def arrived(self, activation: Activation) -> None:
         """What this person's regions know is told again: their slots may have moved meanwhile, too."""
@@ -153,6 +161,7 @@ class UserHost:
         state: UserState = activation.state
         state.split = self._shard.splits.regions
         self._places.keep(activation)
+        self.stays.arrived(state)
         known = state.announced.keys() | {state.watching[0]} - {""}
         self._run(activation, whereabouts.announce_again(state, set(known), self._shard.now_ms()))
         self.crossings.activated(activation)
@@ -165,6 +174,7 @@ class UserHost:
         self._online.expire(activation, now_ms)
         self.crossings.expire(activation, now_ms)
         self._shares.expire(activation, now_ms)
+        self.stays.expire(state, now_ms)
         self._run(activation, near_people.settled(state, now_ms))
         self._run(activation, whereabouts.expired(state, now_ms))
 
@@ -286,6 +296,7 @@ class UserHost:
             state.announced = {}
             state.record = replace(state.record, visibility_audience="nobody", shares=())
             self._shares.begins(activation)
+            self.stays.forget(state.user)
             self._online.refreshed(activation)
             asker.answer({})
             self._shard.deactivate(activation)
@@ -295,6 +306,7 @@ class UserHost:
         self.crossings.review(activation)
         self._shares.begins(activation)
         state.location.show_at(near_people.told_resolution(record.visibility_precision))
+        await self.stays.refreshed(state)
         await self._streams.tail(activation)
         self._run(
             activation,

@@ -10,6 +10,7 @@ from cluster import layout
 from cluster.layout import Layout
 from cluster.ray_head import RayPorts, front_host
 from cluster.settings import Settings
+from identity.secrets import derive
 
 HEAD = "head"
 RAY_TOKEN_CHARACTERS = 64
@@ -58,6 +59,7 @@ def deployment(
                 "region_split_users": settings.region_split_users,
                 "position_ttl_ms": int(settings.position_ttl_s * 1000),
                 "privacy_k": settings.privacy_k,
+                "places_key": derive(secret_key, "places").hex(),
             },
             "gateway": {
                 "database_url": database_url,

@@ -87,6 +87,7 @@ class Turn(enum.StrEnum):
     """What became of a stay."""
 
     BEGAN = "began"  # it has lasted 300 s now
+    LASTS = "lasts"  # it goes on; a batch of fixes never says so
     ENDED = "ended"
 
 
@@ -114,11 +115,6 @@ class Stays:
     def __len__(self) -> int:
         """How many rows there are, free ones too."""
         return len(self._columns["since_ms"])
-
-    @property
-    def is_full(self) -> bool:
-        """The next `put` needs more memory."""
-        return not self._free
 
     @property
     def row_bytes(self) -> int:

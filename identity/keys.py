@@ -2,14 +2,11 @@
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Callable
 from typing import Any
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -18,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from jwt.algorithms import ECAlgorithm
 
+from identity.seals import Seal, SealBrokenError
 from identity.secrets import derive
 from identity.tokens import ALGORITHM, Claims, SigningKey, TokenVerifier, UnknownKey
 from storage import keys as rows
@@ -26,29 +24,18 @@ from storage.ids import new_id
 RELOAD_S = 3.0
 """An unknown kid makes the verifier read the keys anew, at most this often."""
 
-_NONCE_BYTES = 12
+_TABLE = "signing_keys"
+
+__all__ = ["ReloadingVerifier", "SealBrokenError", "ensure_signing_key", "load_verifying_keys"]
 
 
-class SealBrokenError(Exception):
-    """The stored signing key was sealed under another secret key."""
-
-
-def _seal(sealing_key: bytes, kid: str, private_key: ec.EllipticCurvePrivateKey) -> bytes:
-    """Nonce and AES-256-GCM ciphertext; the table and the kid are authenticated with it (PRIV-4)."""
+def _seal(seal: Seal, kid: str, private_key: ec.EllipticCurvePrivateKey) -> bytes:
     plain = private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    nonce = os.urandom(_NONCE_BYTES)
-    return nonce + AESGCM(sealing_key).encrypt(nonce, plain, f"signing_keys|{kid}".encode())
+    return seal.close(_TABLE, kid, plain)
 
 
-def _open(sealing_key: bytes, row: rows.SigningKeyRow) -> SigningKey:
-    nonce, sealed = row.private_key_sealed[:_NONCE_BYTES], row.private_key_sealed[_NONCE_BYTES:]
-    try:
-        plain = AESGCM(sealing_key).decrypt(nonce, sealed, f"signing_keys|{row.kid}".encode())
-    except InvalidTag:
-        raise SealBrokenError(
-            "the signing key in this database was sealed under another secret key; give the first one"
-        ) from None
-    private_key = load_der_private_key(plain, None)
+def _open(seal: Seal, row: rows.SigningKeyRow) -> SigningKey:
+    private_key = load_der_private_key(seal.open(_TABLE, row.kid, row.private_key_sealed), None)
     assert isinstance(private_key, ec.EllipticCurvePrivateKey)
     return SigningKey(row.kid, private_key, json.loads(row.public_jwk))
 
@@ -65,16 +52,16 @@ async def ensure_signing_key(pool: Any, secret_key: str) -> SigningKey:
 
     Raises SealBrokenError when `secret_key` is not the one that the database was made with.
     """
-    sealing_key = derive(secret_key, "signing keys")
+    seal = Seal(derive(secret_key, "signing keys"))
     async with pool.acquire() as connection, connection.transaction():
         found = await rows.newest_signing_key(connection)
         if found is None:
             await rows.lock_signing_keys(connection)
             found = await rows.newest_signing_key(connection)
         if found is not None:
-            return _open(sealing_key, found)
+            return _open(seal, found)
         made = _generate()
-        sealed = _seal(sealing_key, made.kid, made.private_key)
+        sealed = _seal(seal, made.kid, made.private_key)
         await rows.insert_signing_key(
             connection, rows.SigningKeyRow(made.kid, json.dumps(made.public_jwk), sealed)
         )

@@ -20,6 +20,7 @@ from serve_app.routes import (
     me,
     messages,
     page,
+    places,
     positions,
     realtime,
     rooms,
@@ -32,7 +33,8 @@ from serve_app.tracing import Tracing
 __all__ = ["ApiConfig", "build_api", "build_app"]
 
 _ROUTERS = (
-    auth, me, users, connections, rooms, messages, fences, shares, positions, cells, realtime, health, page,
+    auth, me, users, connections, rooms, messages, fences, shares, places, positions, cells, realtime, health,
+    page,
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from identity.tokens import TokenExpired, TokenInvalid
 from serve_app.errors import Refusal, not_found
 from serve_app.services import Services, services
 from serve_app.throttle import OPEN, READ, REFUSED, WRITE, Policy, Verdict
-from storage.ids import FenceId, RoomId, SessionId, ShareId, UserId, is_id
+from storage.ids import FenceId, PlaceId, RoomId, SessionId, ShareId, UserId, is_id
 from storage.rooms import MemberRow, RoomRow, load_member, load_room, members_of
 
 ServicesHere = Annotated[Services, Depends(services)]
@@ -152,7 +152,14 @@ def _share_in_path(share: Annotated[str, _ID]) -> ShareId:
     return ShareId(share)
 
 
+def _place_in_path(place: Annotated[str, _ID]) -> PlaceId:
+    if not is_id(place):
+        raise not_found()
+    return PlaceId(place)
+
+
 UserInPath = Annotated[UserId, Depends(_user_in_path)]
 RoomInPath = Annotated[RoomId, Depends(_room_in_path)]
 FenceInPath = Annotated[FenceId, Depends(_fence_in_path)]
 ShareInPath = Annotated[ShareId, Depends(_share_in_path)]
+PlaceInPath = Annotated[PlaceId, Depends(_place_in_path)]

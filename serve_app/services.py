@@ -18,6 +18,9 @@ from actors.site import HERE, Site
 from identity.accounts import Accounts
 from identity.keys import ReloadingVerifier, SealBrokenError, ensure_signing_key
 from identity.passwords import Passwords
+from identity.places import PlaceBook
+from identity.seals import Seal
+from identity.secrets import derive
 from serve_app.errors import unavailable
 from serve_app.events import Events
 from serve_app.limits import limits_of
@@ -71,6 +74,7 @@ class Services:
     verifier: ReloadingVerifier
     throttle: Throttle
     events: Events
+    places: PlaceBook
     draining: bool = False
     _accounts: Accounts | None = None
     _starting: list[asyncio.Task[None]] = field(default_factory=list)
@@ -90,6 +94,7 @@ class Services:
             verifier,
             Throttle(off=not config.rate_limits),
             Events(config.run_dir, config.site, verifier, limits, config.redis_url),
+            PlaceBook(Seal(derive(config.secret_key, "places"))),
         )
         services._starting = [
             asyncio.create_task(services.router.start()),

@@ -30,6 +30,8 @@ class Account:
     version: int
     ghost_mode: str | None = None
     ghost_until: datetime | None = None
+    keeps_places: bool = True
+    infers_home_and_work: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Credentials:
 
 _ACCOUNT = (
     "id::text, handle, birth_date, mail, status, visibility_audience, visibility_precision, who_can_add_me, "
-    "version, ghost_mode, ghost_until"
+    "version, ghost_mode, ghost_until, keeps_places, infers_home_and_work"
 )
 
 
@@ -85,7 +87,14 @@ async def replace_password_hash(connection: Any, user: UserId, password_hash: st
 
 
 async def update_profile(
-    connection: Any, user: UserId, *, version: int | None, handle: str | None, who_can_add_me: str | None
+    connection: Any,
+    user: UserId,
+    *,
+    version: int | None,
+    handle: str | None,
+    who_can_add_me: str | None,
+    keeps_places: bool | None = None,
+    infers_home_and_work: bool | None = None,
 ) -> Account | None:
     """Changes what is not None, if the row still has `version` (None: whatever it has).
 
@@ -94,12 +103,16 @@ async def update_profile(
     try:
         row = await connection.fetchrow(
             "UPDATE users SET handle = coalesce($3, handle), who_can_add_me = coalesce($4, who_can_add_me), "
+            "keeps_places = coalesce($5, keeps_places), "
+            "infers_home_and_work = coalesce($6, infers_home_and_work), "
             "version = version + 1 WHERE id = $1 AND ($2::bigint IS NULL OR version = $2) "
             f"RETURNING {_ACCOUNT}",
             user,
             version,
             handle,
             who_can_add_me,
+            keeps_places,
+            infers_home_and_work,
         )
     except asyncpg.UniqueViolationError:
         raise HandleTakenError from None

@@ -9,6 +9,7 @@ UserId = NewType("UserId", str)
 RoomId = NewType("RoomId", str)
 FenceId = NewType("FenceId", str)
 ShareId = NewType("ShareId", str)
+PlaceId = NewType("PlaceId", str)
 SessionId = NewType("SessionId", str)
 MessageId = NewType("MessageId", str)
 

@@ -57,6 +57,8 @@ class UserRecord:
     shares: tuple[GivenShare, ...] = ()
     """What this person shares."""
     ghost: Ghost | None = None
+    keeps_places: bool = True
+    """Whether they want their own places kept."""
 
 
 async def load_user(connection: asyncpg.Connection, user: str) -> UserRecord | None:
@@ -67,8 +69,8 @@ async def load_user(connection: asyncpg.Connection, user: str) -> UserRecord | N
 async def load_users(connection: asyncpg.Connection, users: Sequence[str]) -> dict[str, UserRecord]:
     """The same about many, in as many queries; who is not an active person is left out."""
     found = await connection.fetch(
-        """SELECT id::text, visibility_audience, visibility_precision, ghost_mode, ghost_since, ghost_until
-        FROM users
+        """SELECT id::text, visibility_audience, visibility_precision, ghost_mode, ghost_since, ghost_until,
+            keeps_places FROM users
         WHERE id = ANY($1::uuid[]) AND status = 'active'""",
         users,
     )
@@ -139,6 +141,7 @@ async def load_users(connection: asyncpg.Connection, users: Sequence[str]) -> di
             frozenset(grants.get(one, ())),
             shares.get(one, ()),
             ghost_of(row),
+            row["keeps_places"],
         )
         for row in found
         for one in (row["id"],)

@@ -87,16 +87,22 @@ class OwnProfile(Answer):
     status: str
     visibility: Visibility
     who_can_add_me: Audience
+    places: bool
+    home_and_work: bool
     version: int
 
 
 class ProfileChanges(Body):
-    """What is given is changed."""
+    """What is given is changed. `places`: my own places are kept, for me alone; `home_and_work`: they tell
+    which of them look like home and work.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"who_can_add_me": "everyone"}]})
 
     handle: Handle | None = None
     who_can_add_me: Audience | None = None
+    places: bool | None = None
+    home_and_work: bool | None = None
 
 
 class Grant(Body):
@@ -122,6 +128,8 @@ def _own(account: Account, here: ServicesHere, response: Response) -> OwnProfile
         status=account.status,
         visibility=_visibility(account, here.now),
         who_can_add_me=account.who_can_add_me,  # type: ignore[arg-type] # the table's CHECK says so
+        places=account.keeps_places,
+        home_and_work=account.infers_home_and_work,
         version=account.version,
     )
 
@@ -165,14 +173,18 @@ async def patch_me(
             version=version,
             handle=changes.handle,
             who_can_add_me=changes.who_can_add_me,
+            keeps_places=changes.places,
+            infers_home_and_work=changes.home_and_work,
         )
         if account is None:
             if await load_account(connection, me.user) is None:
                 raise _gone()
             raise _another_version()
+        touches = [("user", me.user)] if changes.places is not None else []
         await write_event(
-            connection, type="user.changed", aggregate=f"user:{me.user}", payload={}, touches=()
+            connection, type="user.changed", aggregate=f"user:{me.user}", payload={}, touches=touches
         )
+    await here.refresh(touches)
     return _own(account, here, response)
 
 

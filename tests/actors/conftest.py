@@ -20,6 +20,8 @@ from actors.shard import Shard, ShardConfig
 from serve_app import takeover
 from storage.ids import new_id
 
+PLACES_KEY = "5a" * 32
+
 
 @dataclass
 class SmallEngine:
@@ -79,7 +81,9 @@ class SmallEngine:
             self.router.tell(shard, wire.Told(own, [view.epochs[slot] for slot in own], 0))
 
     async def start_shard(self, number: int) -> None:
-        shard = Shard(ShardConfig(self.run_dir, self.database_url, self.valkey_url, number))
+        shard = Shard(
+            ShardConfig(self.run_dir, self.database_url, self.valkey_url, number, places_key=PLACES_KEY)
+        )
         await shard.start()
         self.shards[number] = shard
 

@@ -88,6 +88,7 @@ INGRESS = {
     "serve_app/frames.py",
     "serve_app/verbs.py",
     "serve_app/routes/positions.py",
+    "serve_app/routes/places.py",  # the way out for one's own places, to oneself alone
     "serve_app/routes/cells.py",  # the map's own geometry: nobody's position
 }
 """Where a fix comes in; what stands behind takes it to the user's own actor, and no answer carries one."""

@@ -18,6 +18,7 @@ from actors.router import Router, RouterConfig
 from actors.shard import Shard, ShardConfig
 from identity.accounts import create_ready_users
 from identity.keys import ensure_signing_key
+from identity.secrets import derive
 from identity.tokens import SigningKey, issue_access_token
 from serve_app.app import ApiConfig, build_app
 from storage.ids import UserId
@@ -147,7 +148,9 @@ async def engine(database_url: str, valkey_url: str, pool: Any) -> AsyncIterator
     run_dir = tempfile.mkdtemp(prefix="hb-run-")
     directory = Directory(DirectoryConfig(run_dir, database_url, 1))
     await directory.start()
-    shard = Shard(ShardConfig(run_dir, database_url, valkey_url, 0))
+    shard = Shard(
+        ShardConfig(run_dir, database_url, valkey_url, 0, places_key=derive(SECRET, "places").hex())
+    )
     await shard.start()
     gateway = Router(RouterConfig(run_dir, "gateway", "g1", "ws://127.0.0.1:9/rt"))
     await gateway.start()
