@@ -92,10 +92,10 @@ class PlaceBook:
             if place not in known.removed:
                 sealed = self._seal.close("stays", f"{user}|{since_ms}", _encoder.encode(stay))
                 stays.append(StayRow(user, since_ms, is_over, place, sealed))
+        if known.removed:  # first: a stay that ended there is still an open one in the table
+            await rows.remove_places(connection, known.removed)
         await rows.put_places(connection, places)
         await rows.put_stays(connection, stays)
-        if known.removed:
-            await rows.remove_places(connection, known.removed)
 
     async def going_on(self, connection: Any, user: str) -> Stay | None:
         """The stay of a person that had not ended when it was stored last."""
