@@ -16,7 +16,7 @@ FIND_PYTHON = for python in "$$PYTHON" python3.11 python3 python3.12 python3.13;
 	then printf %s "$$python"; break; fi; done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo traces test test-full chaos browser lint format peers bench lock clean
+.PHONY: help setup up down demo traces test test-full chaos browser oracles lint format peers bench lock clean
 
 help: ## Print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,7 +64,10 @@ browser: setup ## Install Chromium for the tests of the page, if none is there
 test: setup browser ## Run the tests; the last line counts what was skipped
 	@$(BIN)/python -m pytest -m "not slow" $(TESTS)
 
-test-full: setup browser ## Run the tests, the slow ones too
+oracles: ## Install Debian's PostGIS and Redis for the tests that ask them, if they are not there
+	@sh benchmarks/peers/geo_databases.sh || echo "the oracles' tests will be skipped" >&2
+
+test-full: setup browser oracles ## Run the tests, the slow ones too
 	@$(BIN)/python -m pytest $(TESTS)
 
 chaos: setup ## Run what kills things for minutes, and ten thousand simulated worlds
@@ -86,7 +89,7 @@ CLAIMS := room_fanout room_paced many_rooms idle_connections presence_change dur
 BENCH := $(if $(QUICK),--quick,)
 
 peers: ## Install the servers that the benchmarks run beside (as root, on Debian)
-	@sh benchmarks/peers/install.sh
+	@sh benchmarks/peers/install.sh && sh benchmarks/peers/geo_databases.sh
 
 bench: setup ## Measure every claim beside its peers, about 45 minutes (QUICK=1: 12, not for quoting)
 	@failed=; for claim in $(CLAIMS); do \

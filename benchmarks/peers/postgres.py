@@ -31,7 +31,8 @@ class Database:
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
 
-async def _ready(url: str, tries: int = 200) -> None:
+async def ready(url: str, tries: int = 200) -> None:
+    """Waits until the server takes connections."""
     for left in range(tries - 1, -1, -1):
         try:
             connection = await asyncpg.connect(url)
@@ -70,7 +71,7 @@ def postgres() -> Iterator[Database]:
             user=user,
         ) as process:
             answers(port, process)
-            asyncio.run(_ready(f"postgresql://postgres@127.0.0.1:{port}/postgres"))
+            asyncio.run(ready(f"postgresql://postgres@127.0.0.1:{port}/postgres"))
             yield Database(process.pid, port)
         log.unlink()
     finally:
