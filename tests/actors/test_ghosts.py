@@ -3,7 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sharing import BERLIN, fence_around, move, rows, share, types, until_told
+from fencing import fence, square
+from sharing import BERLIN, move, rows, share, types, until_told
 
 from actors import messages as wire
 from actors.placement import slot_of
@@ -103,7 +104,7 @@ async def test_a_frozen_person_is_seen_where_they_were(small, two):
 async def test_a_ghost_s_own_fixes_count_for_themselves(small, two):
     """Own fences, and who is near to them."""
     ann, bob, _, now = two
-    home = await fence_around(small, ann, BERLIN[0] + 1_000 / 111_200, BERLIN[1])
+    home = await fence(small, ann, square(BERLIN[0] + 1_000 / 111_200, BERLIN[1]))
     await haunt(small, ann, "frozen")
     for step in range(1, 24):
         await move(small, ann, step * 50, now + step * 10_000)
@@ -111,9 +112,8 @@ async def test_a_ghost_s_own_fixes_count_for_themselves(small, two):
         if await small.pool.fetchval("SELECT count(*) FROM fence_visits WHERE fence_id = $1", home):
             break
         await small.pool.execute("SELECT pg_sleep(0.02)")
-    assert (
-        await small.pool.fetchval("SELECT user_id::text FROM fence_visits WHERE fence_id = $1", home) == ann
-    )
+    visitors = await small.pool.fetch("SELECT user_id::text FROM fence_visits WHERE fence_id = $1", home)
+    assert [row["user_id"] for row in visitors] == [ann]
     state = small.shards[small.router.shard_of(slot_of("user", ann))].activations["user", ann].state
     assert state.shown.cell != (await near(small, bob))[ann]
 

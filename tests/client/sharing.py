@@ -87,17 +87,3 @@ async def until_told(small, user, kind):
             return
         await small.pool.execute("SELECT pg_sleep(0.02)")
     raise AssertionError((kind, await types(small, user)))
-
-
-async def fence_around(small, owner, lat, lon, half_deg=0.002):
-    a, b, c, d = lon - half_deg, lat - half_deg, lon + half_deg, lat + half_deg
-    shape = {"type": "Polygon", "coordinates": [[[a, b], [c, b], [c, d], [a, d], [a, b]]]}
-    found = new_id()
-    await small.pool.execute(
-        "INSERT INTO fences (id, owner_id, name, shape) VALUES ($1, $2, 'f', $3)",
-        found,
-        owner,
-        json.dumps(shape),
-    )
-    await small.router.refresh("fence", "*")
-    return found
