@@ -1,322 +1,184 @@
-"""Positions through WebSocket `pos`: what one costs the server, and how soon another client hears of it.
+"""Positions through the whole engine, beside Redis GEO and a Python server: its cost, its latency.
 
-200 people walk about a city of 4 by 4 km with 20 fences, each on a socket that follows `near` (2 km) and
-`fences`. Saturation: each keeps `--in-flight` fixes unanswered and sends the next at each answer; positions
-per CPU-second counts the CPU of the server's whole process tree. Latency, with the crowd at 20 % of that
-rate: visitors elsewhere move in and out of each other's reach, and in and out of fences; from the fix that
-causes the event to its arrival at another client (the neighbour; the person's second device).
+Each row is a server of its own, with `connected` people on sockets that follow `near` (1 km, everyone) and
+`fences`, in a city of 40 by 40 km with 10,000 fences. Of 100,000 people 10,000 are connected and walk; the
+others came, said where they are, and went: they are located (no process here may open 100,000 files).
 
-The naive FastAPI server does the same with a dict and haversine over everybody, at once and with exact
-positions. This engine snaps both ends to cells, shows a new cell after a minute in it, confirms a crossing
-by a second fix, stores crossings in Postgres before it tells them, and keeps positions in Valkey; the fix
-that is timed is the one after which the event is due.
+Saturation: `--in-flight` fixes are unanswered, the next walker's leaves at each answer; positions per
+CPU-second counts the CPU of the server's whole process tree, not the driver's. Latency, with the crowd at
+half of that rate, and standing still: 400 visitors elsewhere move in and out of each other's reach, and in
+and out of fences; from sending the fix that causes the event to its arrival at the other client (the
+neighbour; the person's second device).
 
-    python benchmarks/positions.py [--seconds 5] [--windows 3] [--people 200] [--quick]
+Redis and its server (`peers/redis_geo_server.py`) hold exact positions in memory and answer at once. This
+engine snaps both ends to cells, shows a new cell after a minute in it, confirms a crossing by a second fix,
+stores crossings in Postgres before it tells them and positions in Valkey; it looks every 100 ms. The fix that
+is timed is the one after which the event is due.
+
+    python -m benchmarks.positions [--seconds 5] [--windows 3] [--only engine|redis] [--quick]
 """
 
 import argparse
-import contextlib
 import random
-import time
+import sys
+import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
 from typing import Any
 
 from benchmarks import results
-from benchmarks.city import FENCES, HALF_SIDE_M, City, EngineCity, NaiveCity, Visitor, Walker, place
-from benchmarks.cpu import TreeClock
+from benchmarks.city import RADIUS_M, City, EngineCity, Ground, RedisCity
+from benchmarks.city_load import CityLoad, Latency
+from benchmarks.cpu import memory_kib
 from benchmarks.machine import describe
-from benchmarks.servers import engine, free_port, naive
-from benchmarks.sockets import Fan, text_frame
+from benchmarks.peers.processes import NotInstalledError, installed
+from benchmarks.peers.redis_geo import redis_geo
+from benchmarks.servers import Server, engine, free_port
 
-ANSWER = b'"ok":true'
-VISITORS = 30
-VISIT_EVERY_S = 0.06
-_HEARTBEAT_S = 4.0
-_NEAR_IN_M, _NEAR_OUT_M = 600.0, 4_600.0
-_FENCE_IN_M, _FENCE_OUT_M = 0.0, 600.0
+SIDE_M = 40_000.0
+MOVES_PER_S = 60.0
+_SPARE = 50
+
+Open = Callable[[int], AbstractContextManager[Server]]
 
 
-@dataclass(slots=True)
-class Side:
-    """A server with its crowd."""
+def engine_with(people: int) -> AbstractContextManager[Server]:
+    """The engine, and so many people."""
+    return engine(free_port(), people)
 
-    city: City
-    fan: Fan
-    walkers: list[Walker]
-    near: list[Visitor]
-    fences: list[Visitor]
-    chance: random.Random
-    sent: int = 0
-    per_cpu_s: list[float] = field(default_factory=list)
-    per_s: list[float] = field(default_factory=list)
-    near_ms: list[float] = field(default_factory=list)
-    fence_ms: list[float] = field(default_factory=list)
-    unheard: int = 0
-    driver_us: list[float] = field(default_factory=list)
-    by_process: dict[str, float] = field(default_factory=dict)
 
-    def fixes(self, index: int, count: int) -> None:
-        """Sends a walker's next fixes, each to be answered."""
-        walker = self.walkers[index]
-        self.fan.sockets[index].send(
-            b"".join(text_frame(f'{{"id":7,"pos":{walker.fix()}}}'.encode()) for _ in range(count))
+def redis_with(people: int) -> AbstractContextManager[Server]:
+    """The peer."""
+    return redis_geo(people, RADIUS_M)
+
+
+SERVERS: dict[str, tuple[Open, Callable[[Server], City]]] = {
+    "engine": (engine_with, EngineCity),
+    "redis": (redis_with, RedisCity),
+}
+
+
+def memory_mib(city: City) -> float:
+    """Of all processes of the server."""
+    return round(memory_kib(*city.server.roots).proportional / 1024, 1)
+
+
+def fenced(city: City, ground: Ground, count: int, chance: random.Random) -> None:
+    """So many fences anywhere in the ground."""
+    city.fence({f"fence {number}": ground.ring(*ground.anywhere(chance)) for number in range(count)})
+
+
+def saturated(load: CityLoad, in_flight: int, seconds: float, windows: int) -> dict[str, Any]:
+    """Medians and spreads of some windows."""
+    rows = [load.saturate(in_flight, seconds) for _ in range(windows)]
+    row: dict[str, Any] = {
+        name: results.spread([row[name] for row in rows], digits)
+        for name, digits in (
+            ("positions_per_cpu_s", 0),
+            ("positions_per_s", 0),
+            ("driver_us_per_position", 1),
         )
-        self.sent += count
+    }
+    return {**row, "cpu_us_per_position_by_process": rows[-1]["cpu_us_per_position_by_process"]}
 
 
-def settle(city: City, people: int, chance: random.Random) -> Side:
-    """Everybody's sockets, the fences, and a first fix of each."""
-    for number in range(FENCES):
-        city.fence(
-            f"fence {number}",
-            place(chance.uniform(-HALF_SIDE_M, HALF_SIDE_M), chance.uniform(-HALF_SIDE_M, HALF_SIDE_M)),
-        )
-    crowd = [city.join(city.person(), "near", "fences") for _ in range(people)]
-    near: list[Visitor] = []
-    fences: list[Visitor] = []
-    for number in range(VISITORS):
-        mover, neighbour = city.person(), city.person()
-        centre = place(0, -100_000 - 50_000 * number)
-        pair = Visitor(city.join(mover), city.join(neighbour, "near"), centre, city.near_sign(mover))
-        lat, lon = place(0, 0, centre)
-        here = f'{{"pos":[{lat},{lon},5,{int(time.time() * 1000)}]}}'
-        pair.watcher.socket.sendall(text_frame(here.encode()))
-        near.append(pair)
-        person = city.person()
-        centre = place(200_000, -100_000 - 50_000 * number)
-        city.fence(f"visited {number}", centre)
-        fences.append(Visitor(city.join(person), city.join(person, "fences"), centre, city.fence_sign()))
-    sockets = [*crowd, *(visitor.watcher for visitor in (*near, *fences))]
-    for visitor in near:
-        visitor.mover.socket.sendall(visitor.frame(_NEAR_OUT_M, 1))
-    for visitor in fences:
-        visitor.mover.socket.sendall(visitor.frame(_FENCE_OUT_M, 1))
-    return Side(
-        city, Fan(sockets, ANSWER, len(ANSWER)), [Walker(chance) for _ in range(people)], near, fences, chance
-    )
+def measure(city: City, located: int, given: argparse.Namespace) -> dict[str, Any]:
+    """One row."""
+    chance, ground = random.Random(1), Ground(SIDE_M)
+    fenced(city, ground, given.fences, chance)
+    before_mib = memory_mib(city)
+    load = CityLoad(city, ground, min(located, given.connected), given.visitors, chance)
+    try:
+        load.leave_behind(located - len(load.walkers))
+        row = {
+            "located": located, "connected": len(load.walkers), "fences": given.fences,
+            "memory_mib_before_and_with_people": [before_mib, memory_mib(city)],
+            **saturated(load, given.in_flight, given.seconds, given.windows),
+        }  # fmt: skip
+        standing, half = Latency(), Latency()
+        load.visit(0, MOVES_PER_S, given.seconds, standing)
+        for _ in range(given.windows):
+            load.visit(row["positions_per_s"]["median"] / 2, MOVES_PER_S, given.seconds, half)
+        return {**row, "crowd_stands": standing.row(), "crowd_at_half_rate": half.row()}
+    finally:
+        load.close()
 
 
-def run(side: Side, until_s: float, every: Callable[[], float]) -> None:
-    """Reads until then; `every` answers how long the next read may wait."""
-    beat_s = 0.0
-    while (now_s := time.monotonic()) < until_s:
-        if side.city.pong is not None and now_s > beat_s:
-            keep_alive(side)
-            beat_s = now_s + _HEARTBEAT_S
-        side.fan.turn(min(every(), max(0.0, until_s - now_s)))
-        for socket in side.fan.sockets:
-            if socket.unsent:
-                socket.flush()
-
-
-def keep_alive(side: Side) -> None:
-    """Pongs ahead of the server's pings."""
-    if side.city.pong is not None:
-        side.fan.say(side.city.pong)
-        frame = text_frame(side.city.pong)
-        for visitor in (*side.near, *side.fences):
-            visitor.mover.socket.sendall(frame)
-            visitor.mover.tail = b""
-
-
-def drain(side: Side) -> None:
-    """Waits for the answers that are still due."""
-    deadline_s = time.monotonic() + 15
-    while side.fan.deliveries < side.sent and time.monotonic() < deadline_s:
-        run(side, time.monotonic() + 0.05, lambda: 0.02)
-    if side.fan.deliveries != side.sent or side.fan.lost:
-        raise RuntimeError(
-            f"{side.city.name}: {side.sent} fixes, {side.fan.deliveries} answers, {side.fan.lost} lost"
-        )
-
-
-def saturate(side: Side, in_flight: int, seconds: float) -> None:
-    """One saturated window."""
-    fan = side.fan
-    open_ = True
-
-    def watcher(index: int) -> Callable[[bytes], None]:
-        def watch(chunk: bytes) -> None:
-            answers = chunk.count(ANSWER)
-            if answers and open_:
-                side.fixes(index, answers)
-
-        return watch
-
-    for index in range(len(side.walkers)):
-        fan.watch[index] = watcher(index)
-        side.fixes(index, in_flight)
-    run(side, time.monotonic() + min(1.0, seconds / 3), lambda: 0.02)
-    clock, driver_s, at_s, start = (
-        TreeClock(*side.city.server.roots),
-        time.process_time(),
-        time.monotonic(),
-        fan.deliveries,
-    )
-    run(side, at_s + seconds, lambda: 0.02)
-    wall_s = time.monotonic() - at_s
-    used_s, side.by_process = clock.used_s()
-    done = fan.deliveries - start
-    side.driver_us.append((time.process_time() - driver_s) / max(1, done) * 1e6)
-    open_ = False
-    drain(side)
-    fan.watch.clear()
-    side.per_cpu_s.append(done / used_s)
-    side.per_s.append(done / wall_s)
-
-
-def visit(side: Side, fixes_per_s: float, seconds: float) -> None:
-    """One window of visits, with the crowd at a steady rate."""
-    fan = side.fan
-    started: dict[int, float] = {}
-    first = len(side.walkers)
-
-    def listener(index: int, visitor: Visitor, notes: list[float]) -> Callable[[bytes], None]:
-        def watch(chunk: bytes) -> None:
-            if index in started and visitor.sign in chunk:
-                notes.append((time.monotonic() - started.pop(index)) * 1000)
-
-        return watch
-
-    visitors = [*side.near, *side.fences]
-    for offset, visitor in enumerate(visitors):
-        notes = side.near_ms if offset < len(side.near) else side.fence_ms
-        fan.watch[first + offset] = listener(first + offset, visitor, notes)
-    due_s = move_s = time.monotonic()
-    turn = crowd = 0
-    second: list[tuple[float, int, bytes, bool]] = []
-
-    def every() -> float:
-        nonlocal due_s, move_s, turn, crowd
-        now_s = time.monotonic()
-        while due_s <= now_s:
-            side.fixes(crowd % len(side.walkers), 1)
-            crowd += 1
-            due_s += 1 / fixes_per_s
-        while second and second[0][0] <= now_s:
-            _, offset, frame, enters = second.pop(0)
-            if enters:
-                started[first + offset] = time.monotonic()
-            visitors[offset].mover.socket.sendall(frame)
-        if move_s <= now_s:
-            offset = (turn // 2 + turn % 2 * len(side.near)) % len(visitors)  # near and fence in turn
-            turn += 1
-            move_s += VISIT_EVERY_S
-            if not visitors[offset].has_time:
-                return 0.0
-            frames, enters = _visit(visitors[offset], near=offset < len(side.near))
-            if not side.city.confirms and enters:
-                started[first + offset] = time.monotonic()
-            visitors[offset].mover.socket.sendall(frames[0])
-            second.append((now_s + 0.1, offset, frames[1], enters and side.city.confirms))
-        return max(0.0, min(due_s, move_s) - time.monotonic())
-
-    run(side, time.monotonic() + seconds, every)
-    run(side, time.monotonic() + 1.0, lambda: 0.02)
-    drain(side)
-    side.unheard += len(started)
-    fan.watch.clear()
-
-
-def _visit(visitor: Visitor, *, near: bool) -> tuple[list[bytes], bool]:
-    """Two fixes that bring a visitor to the other place, and whether that is in."""
-    visitor.out = not visitor.out
-    inward, outward = (_NEAR_IN_M, _NEAR_OUT_M) if near else (_FENCE_IN_M, _FENCE_OUT_M)
-    target_m = outward if visitor.out else inward
-    steps_s = (62.0, 62.0) if near else (12.0, 6.0)
-    return [visitor.frame(target_m, after_s) for after_s in steps_s], not visitor.out
-
-
-def report(sides: list[Side], settings: dict[str, Any], file: str) -> None:
+def report(rows: dict[str, Any], settings: dict[str, Any], file: str) -> None:
     """Prints the table, writes the file."""
-    machine = describe("ray", "picows", "uvloop", "h3", "numpy", "fastapi", "uvicorn", "websockets")
-    table: list[tuple[str, ...]] = [
-        (
-            "row",
-            "positions/CPU-s",
-            "spread",
-            "positions/s",
-            "near p50/p99 ms",
-            "fence p50/p99 ms",
-            "driver µs",
-        )
-    ]
-    rows: dict[str, Any] = {}
-    for side in sides:
-        per_cpu_s, per_s = results.spread(side.per_cpu_s, 0), results.spread(side.per_s, 0)
-        quantiles = {}
-        for name, values in (("near", sorted(side.near_ms)), ("fence", sorted(side.fence_ms))):
-            quantiles[name] = {
-                "events": len(values),
-                "p50_ms": round(results.quantile(values, 0.5), 2),
-                "p99_ms": round(results.quantile(values, 0.99), 2),
-            }
-        rows[side.city.name] = {
-            "positions_per_cpu_s": per_cpu_s,
-            "positions_per_s": per_s,
-            **quantiles,
-            "events_not_heard": side.unheard,
-            "driver_us_per_position": results.spread(side.driver_us),
-            "cpu_s_of_last_window_by_process": side.by_process,
-        }
+    machine = describe("ray", "picows", "uvloop", "h3", "numpy", "shapely")
+    head = (
+        "row",
+        "positions/CPU-s",
+        "spread",
+        "positions/s",
+        "near p50/p99",
+        "fence p50/p99",
+        "standing p50",
+    )
+    table: list[tuple[str, ...]] = [head]
+    for name, row in rows.items():
+        if "error" in row:
+            table.append((name, row["error"]))
+            continue
+        per_cpu_s, half, still = row["positions_per_cpu_s"], row["crowd_at_half_rate"], row["crowd_stands"]
         table.append(
             (
-                side.city.name,
+                name,
                 f"{per_cpu_s['median']:,.0f}",
                 f"{per_cpu_s['least']:,.0f}-{per_cpu_s['most']:,.0f}",
-                f"{per_s['median']:,.0f}",
-                "{p50_ms:.1f} / {p99_ms:.1f} ({events})".format(**quantiles["near"]),
-                "{p50_ms:.1f} / {p99_ms:.1f} ({events})".format(**quantiles["fence"]),
-                f"{results.spread(side.driver_us)['median']:.1f}",
+                f"{row['positions_per_s']['median']:,.0f}",
+                "{p50_ms:.0f} / {p99_ms:.0f} ms ({events})".format(**half["near"]),
+                "{p50_ms:.0f} / {p99_ms:.0f} ms ({events})".format(**half["fence"]),
+                f"{still['near']['p50_ms']:.0f}, {still['fence']['p50_ms']:.0f} ms",
             )
         )
-    results.show(machine, table)
+    width = max(map(len, table))
+    results.show(machine, [(*row, *[""] * (width - len(row))) for row in table])
     path = results.write(file, {"machine": machine, "settings": settings, "rows": rows})
     print("written:", path.relative_to(results.FOLDER.parent.parent))
 
 
+def options() -> argparse.ArgumentParser:
+    """What both measurements of positions take."""
+    known = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known.add_argument("--seconds", type=float, default=5.0, help="length of a window")
+    known.add_argument("--windows", type=int, default=3)
+    known.add_argument("--in-flight", type=int, default=1_000, help="unanswered fixes, at saturation")
+    known.add_argument("--connected", type=int, default=10_000, help="at most so many sockets walk")
+    known.add_argument("--located", type=int, nargs="+", default=[10_000, 100_000], help="people, a row each")
+    known.add_argument("--visitors", type=int, default=200, help="of `near`, and as many of fences")
+    known.add_argument("--fences", type=int, default=10_000)
+    known.add_argument("--only", choices=SERVERS, help="leave the other out")
+    known.add_argument("--quick", action="store_true", help="1,000 people, 1,000 fences; not for quoting")
+    return known
+
+
 def main() -> None:
-    options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    options.add_argument("--people", type=int, default=200)
-    options.add_argument("--seconds", type=float, default=5.0, help="length of a window")
-    options.add_argument("--windows", type=int, default=3)
-    options.add_argument("--in-flight", type=int, default=2, help="unanswered fixes a person, at saturation")
-    options.add_argument("--port", type=int, default=0, help="the engine's HTTP port; 0 takes a free one")
-    options.add_argument("--only", choices=["naive", "engine"], help="leave the other out")
-    options.add_argument("--quick", action="store_true", help="one-second windows; not for quoting")
-    given = options.parse_args()
-    seconds = 1.0 if given.quick else given.seconds
-    with contextlib.ExitStack() as stack:
-        cities: list[City] = []
-        if given.only != "naive":
-            people = given.people + 3 * VISITORS + 1
-            cities.append(EngineCity(stack.enter_context(engine(given.port or free_port(), people))))
-        if given.only != "engine":
-            cities.append(NaiveCity(stack.enter_context(naive(free_port()))))
-        sides = [settle(city, given.people, random.Random(1)) for city in cities]
-        for side in sides:
-            stack.callback(side.fan.close)
-        for number in range(given.windows):
-            for side in sides:
-                print(f"window {number + 1} of {given.windows}: {side.city.name}", flush=True)
-                saturate(side, given.in_flight, seconds)
-                for each in sides:
-                    keep_alive(each)
-        for _ in range(given.windows):
-            for side in sides:
-                rate = sorted(side.per_s)[len(side.per_s) // 2] * 0.2
-                visit(side, rate, seconds)
-                for each in sides:
-                    keep_alive(each)
-        report(
-            sides,
-            {"people": given.people, "fences": FENCES + VISITORS, "in_flight": given.in_flight,
-             "seconds": seconds, "windows": given.windows, "wire": "JSON, no compression"},
-            "positions_quick" if given.quick else "positions",
-        )  # fmt: skip
+    given = options().parse_args()
+    if given.quick:
+        given.seconds, given.windows, given.located, given.fences, given.visitors = 1.0, 2, [1_000], 1_000, 40
+    if given.only != "engine" and (wrong := installed()):
+        print(f"a peer may be missing: {wrong}", file=sys.stderr)
+    rows: dict[str, Any] = {}
+    settings: dict[str, Any] = {
+        **{name: value for name, value in vars(given).items() if name not in ("only", "quick")},
+        "side_m": SIDE_M, "radius_m": RADIUS_M, "wire": "JSON, no compression",
+    }  # fmt: skip
+    for located in given.located:
+        for name, (opened, city) in SERVERS.items():
+            if given.only not in (None, name):
+                continue
+            label = f"{name} {located:,}"
+            print(label, flush=True)
+            try:
+                with opened(located + 4 * given.visitors + _SPARE) as server:
+                    settings[name] = server.settings
+                    rows[label] = measure(city(server), located, given)
+            except (OSError, RuntimeError, NotInstalledError) as failed:
+                traceback.print_exc()
+                rows[label] = {"error": repr(failed)[:300]}
+    report(rows, settings, "positions_quick" if given.quick else "positions")
 
 
 if __name__ == "__main__":

