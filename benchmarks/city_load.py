@@ -98,9 +98,9 @@ class CityLoad:
 
     def _pair(self, number: int) -> Visitor:
         mover, neighbour = self.city.people(2)
-        streams = self._open(self.city.opening(mover), self.city.opening(neighbour, "near"))
+        moving, watching = self._open(self.city.opening(mover), self.city.opening(neighbour, "near"))
         sign = self.city.near_sign(mover)
-        pair = Visitor(*streams, self._elsewhere(number), sign, *_NEAR_M, _NEAR_S)
+        pair = Visitor(moving, watching, self._elsewhere(number), sign, *_NEAR_M, _NEAR_S)
         now_ms, pair.t_ms = pair.t_ms, int(time.time() * 1000)
         pair.watcher.send(pair.frame(0, 0))
         pair.t_ms = now_ms
@@ -108,8 +108,9 @@ class CityLoad:
 
     def _owner(self, number: int) -> Visitor:
         (person,) = self.city.people(1)
-        streams = self._open(self.city.opening(person), self.city.opening(person, "fences"))
-        return Visitor(*streams, self._elsewhere(number), self.city.fence_sign(), *_FENCE_M, _FENCE_S)
+        moving, watching = self._open(self.city.opening(person), self.city.opening(person, "fences"))
+        sign = self.city.fence_sign()
+        return Visitor(moving, watching, self._elsewhere(number), sign, *_FENCE_M, _FENCE_S)
 
     # -- reading and staying alive ----------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ is timed is the one after which the event is due.
 
 import argparse
 import random
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -155,6 +156,7 @@ def options() -> argparse.ArgumentParser:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     given = options().parse_args()
     if given.quick:
         given.seconds, given.windows, given.located, given.fences, given.visitors = 1.0, 2, [1_000], 1_000, 40

@@ -10,6 +10,8 @@ the whole process tree, at saturation (`positions.py`).
 
 import argparse
 import random
+import signal
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +99,7 @@ def main() -> None:
     options.add_argument("--connected", type=int, default=10_000, help="at most so many sockets walk")
     options.add_argument("--only", choices=SERVERS, help="leave the other out")
     options.add_argument("--quick", action="store_true", help="a tenth of everything; not for quoting")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     given = options.parse_args()
     if given.quick:
         given.seconds, given.windows = 1.0, 1

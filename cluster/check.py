@@ -10,7 +10,24 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from cluster.history import Ack, Broken, Channel, Connect, End, Entry, Logged, Pub, Skip, Sub
+from cluster.check_crossings import CrossingCheck
+from cluster.history import (
+    Ack,
+    Bound,
+    Broken,
+    Channel,
+    Connect,
+    Crossed,
+    End,
+    Entry,
+    Logged,
+    Members,
+    Moved,
+    Pub,
+    Skip,
+    Sub,
+    Walked,
+)
 
 RECOVERY_LIMIT = 300
 """A durable channel recovers up to so many missed publications (RT-2)."""
@@ -59,6 +76,8 @@ class Verdict:
     resumes_past_limit: int = 0
     resumes_in_memory: int = 0
     ends: int = 0
+    crossings: int = 0
+    """Entries of people's `fences` streams."""
 
     @property
     def faults(self) -> list[str]:
@@ -127,10 +146,14 @@ class _Checker:
         self._views: dict[tuple[str, str], _View] = {}
         self._in_memory: set[str] = set()
         self._clients: set[str] = set()
+        self._crossings = CrossingCheck(self._violated)
         self._takes: dict[type, Callable[[Any], None]] = {
             Logged: self._take_logged, Channel: self._take_channel, Connect: self._take_connect,
             Broken: self._take_broken, Sub: self._take_sub, Pub: self._take_pub, Skip: self._take_skip,
             Ack: self._take_ack, End: self._take_end,
+            Crossed: self._crossings.take_crossing, Bound: self._crossings.take_bound,
+            Moved: self._crossings.take_moved, Members: self._crossings.take_members,
+            Walked: self._crossings.take_walked,
         }  # fmt: skip
 
     def take(self, entry: Entry) -> None:
@@ -153,6 +176,8 @@ class _Checker:
     def finish(self) -> Verdict:
         """The whole verdict."""
         verdict = self._verdict
+        self._crossings.finish()
+        verdict.crossings = self._crossings.crossings
         channels = {ch for _, ch in self._views} | {ch for ch, _, _ in self._cids} | self._logged.keys()
         verdict.clients = len(self._clients)
         verdict.channels = len(channels)

@@ -97,7 +97,50 @@ class Logged(Line, frozen=True, tag="log", kw_only=True):
     id: str
 
 
-AnyLine = Connect | Channel | Sub | Pub | Skip | Ack | Broken | End | Logged
+class Crossed(Line, frozen=True, tag="crossing", kw_only=True):
+    """One entry of a person's stored `fences` stream, ascending from offset 1."""
+
+    user: str
+    offset: int
+    fence: str
+    event: str
+
+
+class Bound(Line, frozen=True, tag="bound", kw_only=True):
+    """Crossing `fence` moves membership of the room `ch`: everybody who crosses it granted that."""
+
+    fence: str
+    ch: str
+
+
+class Moved(Line, frozen=True, tag="membership", kw_only=True):
+    """A bound room's log holds a `join` or `leave` (or something else, which may not be there)."""
+
+    ch: str
+    offset: int
+    user: str
+    event: str
+
+
+class Members(Line, frozen=True, tag="members", kw_only=True):
+    """Who was a member of a bound room when all was over; its owner left out."""
+
+    ch: str
+    users: list[str]
+
+
+class Walked(Line, frozen=True, tag="walked", kw_only=True):
+    """What the fixes that were acknowledged to `user` have to give, in order; dwells left out."""
+
+    user: str
+    fence: str
+    events: list[str]
+
+
+AnyLine = (
+    Connect | Channel | Sub | Pub | Skip | Ack | Broken | End | Logged
+    | Crossed | Bound | Moved | Members | Walked
+)  # fmt: skip
 
 
 class Entry(NamedTuple):
