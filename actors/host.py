@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from actors.activation import Activation, Waiting
 from actors.effects import NOBODY, Asker
 from actors.fanout import FanOut
-from actors.messages import Request
+from actors.messages import RegionNews, Request
 from actors.reminders import Reminders
 from actors.router import Router
 from actors.workload import Workload
@@ -106,6 +106,9 @@ class Hosting(Protocol):
 
     def deliver(self, message: Request, asker: Asker, gateway: str) -> None:
         """Gives a message to an actor of this shard."""
+
+    def tell_shard(self, shard: int, news: RegionNews) -> None:
+        """Tells a shard that follows a region what changed there."""
 
     def turn(self, activation: Activation, work: Awaitable[None], asker: Asker = NOBODY) -> None:
         """A turn that awaits something."""

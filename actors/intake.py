@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from actors import messages as wire
 from actors.activation import Activation, LinkAsker, Stage
+from actors.announcing import placed
 from actors.link import Link
 from actors.metrics import count
 from actors.moves import Moves
 from actors.near_people import told_resolution
 from actors.person import UserEffect, UserState
 from actors.position_messages import Records, fixes_of, unpacked
-from actors.whereabouts import placed
 from actors.workload import SAMPLE_MASK, Workload
 from geo.intake import ACCURACY, LIVE, OUTCOMES, Intake, take_in
 from geo.table import PositionTable

@@ -32,6 +32,15 @@ from actors.push_messages import (
     Unrelayed,
     Unsubscribed,
 )
+from actors.region_messages import (
+    RegionCheck,
+    RegionCrowd,
+    RegionEnter,
+    RegionFollow,
+    RegionLeave,
+    RegionNews,
+    RegionRow,
+)
 from actors.share_messages import ShareShown, ShareWatch, WatchersQuery
 from actors.slot_messages import (
     Barrier,
@@ -52,8 +61,9 @@ from actors.slot_messages import (
 __all__ = [
     "JSON", "Away", "Barrier", "Fence", "Framed", "Hello", "Here", "HoldsQuery", "Load", "MatchOnline",
     "OnlineChanged", "Position", "Positions", "PositionsTaken", "Pulse", "Push", "PushCounts",
-    "PushEphemeral", "PushMap", "PushPeople", "PushPresence", "PushTop", "Pushed", "RelayFence", "Relayed",
-    "Retire", "Seal", "ShareShown", "ShareWatch", "StatusQuery", "Take", "Unrelayed", "Unseal",
+    "PushEphemeral", "PushMap", "PushPeople", "PushPresence", "PushTop", "Pushed", "RegionCheck",
+    "RegionCrowd", "RegionEnter", "RegionFollow", "RegionLeave", "RegionNews", "RegionRow", "RelayFence",
+    "Relayed", "Retire", "Seal", "ShareShown", "ShareWatch", "StatusQuery", "Take", "Unrelayed", "Unseal",
     "Unsubscribed", "View", "ViewQuery", "WatchOnline", "WatchersQuery",
 ]  # fmt: skip
 """What this takes from its neighbours, `*_messages.py`; everybody has all messages from here."""
@@ -152,6 +162,8 @@ class NearQuery(Framed, tag=8):
     user: str
     radius_m: float
     limit: int
+    audience: str = "everyone"
+    online: bool = False
 
 
 class Refresh(Framed, tag=9):
@@ -199,76 +211,6 @@ class Remind(Framed, tag=77):
     key: str
     name: str
     data: str
-
-
-class RegionEnter(Framed, tag=20):
-    """A user's *snapped* place, told to each region within reach of it: the cell that strangers may see
-    and its centre. The user actor of a viewer decides who is shown (privacy.view).
-    """
-
-    rid: int
-    region: str
-    user: str
-    cell: str
-    lat: float
-    lon: float
-    audience: str
-    precision: str
-    t_ms: int
-    online: bool | None = None
-    """None: not known, and as it was known before."""
-
-
-class RegionLeave(Framed, tag=21):
-    """The user is no longer within reach of the region, or not visible to anybody."""
-
-    rid: int
-    region: str
-    user: str
-
-
-class RegionCheck(Framed, tag=150):
-    """Region to a user's actor, after their settings changed: are you here? Replied {}; whoever is not
-    leaves. Refused with 103 where there is no such person any more.
-    """
-
-    rid: int
-    region: str
-    user: str
-
-
-class RegionWatch(Framed, tag=22):
-    """`viewer` (at a snapped place) wants to know who is within `radius_m`; 0 stops the watch. Replied with
-    rows as in RegionCandidates; kept live unless `keep` is false.
-    """
-
-    rid: int
-    region: str
-    viewer: str
-    lat: float
-    lon: float
-    radius_m: float
-    keep: bool = True
-
-
-class CandidateRow(Framed):
-    """Somebody within reach: the cell that strangers may see, the metres between the two cells' centres."""
-
-    user: str
-    cell: str
-    audience: str
-    precision: str
-    distance_m: float
-    online: bool = False
-
-
-class RegionCandidates(Framed, tag=23):
-    """Region to the viewer's user actor: everybody within the radius by snapped distance, nearest first."""
-
-    rid: int
-    user: str
-    region: str
-    rows: list["CandidateRow"]
 
 
 class Crossing(Framed, tag=24):
@@ -331,11 +273,11 @@ class Drain(Framed, tag=120):
 
 Request = (
     Subscribe | Unsubscribe | Publish | Ephemeral | Position | History | PresenceQuery | NearQuery | Refresh
-    | ViewQuery | RowsTold | Vacant | RegionEnter | RegionLeave | RegionWatch | RegionCandidates | Crossing
-    | RegionCheck | StatusQuery | Drain | RelayFence | Remind | Retire | Seal | Take | Barrier | HoldsQuery
+    | ViewQuery | RowsTold | Vacant | RegionEnter | RegionLeave | RegionFollow | RegionCheck | RegionCrowd
+    | Crossing | StatusQuery | Drain | RelayFence | Remind | Retire | Seal | Take | Barrier | HoldsQuery
     | Here | Away | WatchOnline | MatchOnline | OnlineChanged | ShareWatch | ShareShown | WatchersQuery
 )  # fmt: skip
 Message = (
     Request | Reply | Failure | Pushed | Hello | View | Told | Unseal | Bounced | Load | Relayed | Fence
-    | Unrelayed | Pulse | Positions | PositionsTaken
+    | Unrelayed | Pulse | Positions | PositionsTaken | RegionNews
 )  # fmt: skip

@@ -35,6 +35,8 @@ class NearView:
     seen: MapView
     online: bool = False
     """Only those who are online."""
+    reach_m: float = RADIUS_MAX_M
+    """What changes among strangers farther away changes nothing here."""
     settles_at_ms: int = 0
     """Until then nobody is taken off: after a hand-over regions may still be hearing who is there."""
     gone: dict[str, int] = field(default_factory=dict)

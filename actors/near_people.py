@@ -1,6 +1,7 @@
 """Whom a person sees near them: the subscriptions of `near`, kept live from what their region tells. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -8,22 +9,33 @@ import msgspec
 from actors import messages as wire
 from actors.effects import Answer, Asker, Refuse, Send
 from actors.near import NearView, near_filter
-from actors.person import ToRegion, UserEffect, UserState
+from actors.person import Look, UserEffect, UserState
 from actors.protocol import ErrorCode
+from actors.vicinity import Seen, Vicinity
 from geo.cells import Cell, parent_of
+from geo.distance import distance_m as metres_between
 from geo.privacy import (
     Audience,
     Precision,
     Relation,
     Visibility,
-    audience_admits,
     coarse,
     strangers_resolution,
     view,
 )
-from geo.proximity import LIMIT_MAX, MapView, band_of
+from geo.proximity import LIMIT_MAX, RADIUS_MAX_M, MapView, band_of
 
 SETTLE_MS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """Who is around a viewer, as far as it is known."""
+
+    people: Vicinity
+    is_complete: bool
+    """All regions within reach have told who is there."""
+
 
 _HIDDEN_RESOLUTION = 8
 """Who is hidden still looks around from a snapped place."""
@@ -37,32 +49,20 @@ def told_resolution(precision: str) -> int:
 _RESOLUTIONS = {p.value: strangers_resolution(p) or _HIDDEN_RESOLUTION for p in Precision}
 
 
-def wanted_watch(state: UserState, radius_m: float = 0.0) -> wire.RegionWatch | None:
-    """What the region should watch for, with one more view of `radius_m`; None without a place."""
-    if state.shown is None or not state.region:
+def looks_from(state: UserState) -> Cell | None:
+    """The snapped place that the person looks around from; None before their first fix."""
+    if state.shown is None:
         return None
-    radius_m = max([radius_m, *(near.radius_m for near in state.views.values())])
-    place = coarse(parent_of(state.shown.cell, told_resolution(state.record.visibility_precision)))
-    return wire.RegionWatch(0, state.region, state.user, place.lat, place.lon, radius_m)
+    return parent_of(state.shown.cell, told_resolution(state.record.visibility_precision))
 
 
 def rewatch(state: UserState) -> list[UserEffect]:
-    """Asks the region for what the views need, where that changed; stops a watch that nobody needs."""
-    if not state.views and not state.watching[0]:
+    """Says from where the person looks, where that changed; or that they do not look any more."""
+    wanted = str(looks_from(state) or "") if state.views else ""
+    if wanted == state.watching:
         return []
-    watch = wanted_watch(state)
-    if watch is None:
-        return []
-    region, _, radius_m = state.watching
-    assert state.shown is not None
-    wanted = (watch.region, str(state.shown.cell), watch.radius_m)
-    if wanted == state.watching or (watch.radius_m == 0 and radius_m == 0):
-        return []
-    effects: list[UserEffect] = []
-    if region and region != watch.region:
-        effects.append(ToRegion(wire.RegionWatch(0, region, state.user, 0.0, 0.0, 0.0)))
-    state.watching = wanted if watch.radius_m > 0 else ("", "", 0.0)
-    return [*effects, ToRegion(watch)]
+    state.watching = wanted
+    return [Look(wanted)]
 
 
 def subscribed(  # noqa: PLR0917
@@ -72,7 +72,9 @@ def subscribed(  # noqa: PLR0917
     gateway: str,
     now_ms: int,
     new_id: Callable[[], str],
+    around: Around,
 ) -> list[UserEffect]:
+    """A subscription of `near`, from what is known of the regions around by now."""
     try:
         radius_m, audience, online = near_filter(message.filter)
     except ValueError as error:
@@ -90,13 +92,12 @@ def subscribed(  # noqa: PLR0917
         near.settles_at_ms = now_ms + SETTLE_MS
         state.views[message.conn] = near
         result |= {"epoch": near.epoch, "offset": near.seen.version}
-        return [Answer(asker, result), *_shows(state, near, now_ms), *rewatch(state)]
+        return [Answer(asker, result), *_shows(state, near, now_ms, around), *rewatch(state)]
     before = _continued(state, message, now_ms)
     state.views[message.conn] = near
-    shown = visible_rows(state, state.rows, radius_m, audience, online=online)
     if before is not None:
         near.takes_after(before)
-        near.tells(shown)
+        near.tells(_shown(state, near, around))
         rows = near.since(message.offset)
         if rows is not None:
             result |= {"epoch": near.epoch, "offset": near.seen.version, "k": rows, "shadow": near.shadow()}
@@ -104,7 +105,7 @@ def subscribed(  # noqa: PLR0917
         near = state.views[message.conn] = NearView(
             message.conn, gateway, message.ch, new_id(), radius_m, audience, MapView(), online
         )
-    near.tells(shown)
+    near.tells(_shown(state, near, around))
     result |= {"epoch": near.epoch, "offset": near.seen.version, "recovered": False}
     result["state"] = near.seen.state()
     return [Answer(asker, result), *rewatch(state)]
@@ -122,65 +123,89 @@ def _continued(state: UserState, message: wire.Subscribe, now_ms: int) -> NearVi
     return state.kept.take(message.epoch, now_ms)
 
 
-def candidates(state: UserState, message: wire.RegionCandidates, now_ms: int) -> list[UserEffect]:
-    if message.region != state.region:
-        return [ToRegion(wire.RegionWatch(0, message.region, state.user, 0.0, 0.0, 0.0))]
-    if not state.views:
-        return rewatch(state)
-    state.rows = message.rows
-    return reviewed(state, now_ms)
-
-
-def reviewed(state: UserState, now_ms: int) -> list[UserEffect]:
-    """Rows or relations changed: tells each view what is new. Who was blocked is gone at once (CONN-6)."""
-    return [effect for near in state.views.values() for effect in _shows(state, near, now_ms)]
-
-
-def settled(state: UserState, now_ms: int) -> list[UserEffect]:
-    """Views that were handed over show from now on just what is there."""
-    effects: list[UserEffect] = []
-    for near in state.views.values():
-        if 0 < near.settles_at_ms <= now_ms:
-            near.settles_at_ms = 0
-            effects += _shows(state, near, now_ms)
-    return effects
+def reviewed(state: UserState, now_ms: int, around: Around) -> list[UserEffect]:
+    """Who is around or relations changed: tells each view what is new. Who was blocked is gone at once
+    (CONN-6).
+    """
+    return [effect for near in state.views.values() for effect in _shows(state, near, now_ms, around)]
 
 
 def visible_rows(
-    state: UserState,
-    rows: list[wire.CandidateRow],
-    radius_m: float,
-    audience: Audience,
-    *,
-    online: bool = False,
-) -> dict[str, dict[str, Any]]:
-    """What this viewer may see of the candidates, nearest 50, by the one policy (GEO-11, GEO-20)."""
-    shown: dict[str, dict[str, Any]] = {}
+    state: UserState, around: Vicinity, radius_m: float, audience: Audience, *, online: bool = False
+) -> tuple[dict[str, dict[str, Any]], float]:
+    """What this viewer may see, nearest 50 by snapped distance, ties by user, by the one policy (GEO-11,
+    GEO-20); and how far away a change among strangers may matter to it.
+    """
+    place = looks_from(state)
+    if place is None:
+        return {}, 0.0
     record = state.record
-    for row in rows:
-        if row.distance_m > radius_m or len(shown) >= LIMIT_MAX:
-            break
-        if online and not row.online:
+    found = [
+        each
+        for each in _acquainted(state, around, place, audience)
+        if each.distance_m <= radius_m and (each.online or not online)
+    ]
+    if audience is Audience.EVERYONE:
+        strangers = 0
+        for each in around.strangers(place):
+            if each.distance_m > radius_m or strangers >= LIMIT_MAX:
+                break
+            if each.user in record.matched or each.user in record.blocked or each.user == state.user:
+                continue
+            if each.online or not online:
+                found.append(each)
+                strangers += 1
+    found.sort(key=_order)
+    reach_m = radius_m if len(found) < LIMIT_MAX else found[LIMIT_MAX - 1].distance_m
+    return {each.user: each.data for each in found[:LIMIT_MAX]}, reach_m
+
+
+def _acquainted(state: UserState, around: Vicinity, place: Cell, audience: Audience) -> Iterator[Seen]:
+    """Those around whom the viewer sees as something else than a stranger does: there may be thousands of
+    strangers nearer.
+    """
+    record, people = state.record, around.people
+    wanted = people.keys() & record.matched
+    if audience is Audience.GROUP:
+        wanted |= people.keys() & record.group_mates
+    elif audience is Audience.EVERYONE:
+        wanted |= around.for_mates & record.group_mates
+    middle = coarse(place)
+    for user in wanted - {state.user}:
+        row, matched = people[user], user in record.matched
+        cell = row.cell if matched else row.open
+        if not cell:
             continue
         relation = Relation(
-            blocked=row.user in record.blocked,
-            matched=row.user in record.matched,
-            shares_group=row.user in record.group_mates,
+            blocked=user in record.blocked, matched=matched, shares_group=user in record.group_mates
         )
         visibility = Visibility(Audience(row.audience), Precision(row.precision))
-        # The region has coarsened the cell until enough people share it, so k is met here.
-        seen = view(Cell(row.cell), visibility, relation, k=1, active_users_in=lambda _: 1)
-        if seen is not None and audience_admits(audience, relation):
-            shown[row.user] = {"user": row.user, "cell": seen.cell, "band": band_of(row.distance_m)}
-    return shown
+        # The region has coarsened what strangers see until enough people share it, so k is met here.
+        seen = view(Cell(cell), visibility, relation, k=1, active_users_in=lambda _: 1)
+        if seen is not None:
+            distance_m = round(metres_between(middle.lat, middle.lon, seen.lat, seen.lon), 3)
+            if distance_m <= RADIUS_MAX_M:
+                data = {"user": user, "cell": seen.cell, "band": band_of(distance_m)}
+                yield Seen(distance_m, user, data, row.online)
 
 
-def _shows(state: UserState, near: NearView, now_ms: int) -> list[UserEffect]:
-    shown = visible_rows(state, state.rows, near.radius_m, near.audience, online=near.online)
+def _order(seen: Seen) -> tuple[float, str]:
+    return seen.distance_m, seen.user
+
+
+def _shown(state: UserState, near: NearView, around: Around) -> dict[str, Any]:
+    """What a view is to show now. While a region around is not known yet, nobody else than the blocked is
+    taken off, nor after a hand-over, while regions may still be hearing who is there.
+    """
+    kept = {key: row[0] for key, row in near.seen.rows.items() if key not in state.record.blocked}
+    shown, near.reach_m = visible_rows(state, around.people, near.radius_m, near.audience, online=near.online)
+    return shown if around.is_complete else kept | shown
+
+
+def _shows(state: UserState, near: NearView, now_ms: int, around: Around) -> list[UserEffect]:
     if near.settles_at_ms > now_ms:
-        kept = {key: row[0] for key, row in near.seen.rows.items() if key not in state.record.blocked}
-        shown = kept | shown
-    changes = near.tells(shown)
+        around = Around(around.people, is_complete=False)
+    changes = near.tells(_shown(state, near, around))
     if not changes:
         return []
     shadow = {change[0]: change[3] if len(change) == 4 else -1 for change in changes}

@@ -23,7 +23,14 @@ from storage.streams import UserRecord
 class ToRegion:
     """A message to a region."""
 
-    message: wire.RegionEnter | wire.RegionLeave | wire.RegionWatch
+    message: wire.RegionEnter | wire.RegionLeave
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The person looks around from this cell, for as long as there is a view; empty: not any more."""
+
+    cell: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,7 @@ class NotLive:
     reason: Reason | None
 
 
-UserEffect = Effect | ToRegion | Moved | NotLive
+UserEffect = Effect | ToRegion | Look | Moved | NotLive
 
 
 @dataclass(slots=True)
@@ -52,17 +59,19 @@ class UserState:
     user: str
     record: UserRecord
     location: Location = field(default_factory=Location)
-    region: str = ""
+    fine: Shown | None = None
+    """What matches are shown who are granted res 9."""
     split: frozenset[str] = frozenset()
     position_ttl_ms: int = POSITION_TTL_MS
-    announced: dict[str, tuple[str, str, str, bool | None]] = field(default_factory=dict)
-    """Regions that know of this person, and as what: cell, audience, precision, online."""
+    announced: dict[str, tuple[str, str, str, bool | None, str]] = field(default_factory=dict)
+    """The region that knows of this person, and as what: cell, audience, precision, online, fine cell."""
     announced_at_ms: int = 0
     announced_fix_ms: int = 0
-    """The time of the fix that they were told."""
-    watching: tuple[str, str, float] = ("", "", 0.0)
-    """What the region watches for: region, own cell, radius."""
-    rows: list[wire.CandidateRow] = field(default_factory=list)
+    """The time of the fix that it was told."""
+    stamp: int = 0
+    """Of the last announcement."""
+    watching: str = ""
+    """The cell that this person looks around from; empty while nobody looks."""
     views: dict[str, NearView] = field(default_factory=dict)
     kept: KeptViews = field(default_factory=KeptViews)
     streams: dict[str, Stream] = field(default_factory=dict)

@@ -8,9 +8,8 @@ from actors.protocol import EngineError, ErrorCode
 SLOTS = 1024
 
 _TO_A_PERSON = (
-    wire.Position, wire.NearQuery, wire.RegionCandidates, wire.Here, wire.Away, wire.WatchOnline,
-    wire.MatchOnline, wire.OnlineChanged, wire.RegionCheck, wire.ShareWatch, wire.ShareShown,
-    wire.WatchersQuery,
+    wire.Position, wire.NearQuery, wire.Here, wire.Away, wire.WatchOnline, wire.MatchOnline,
+    wire.OnlineChanged, wire.RegionCheck, wire.ShareWatch, wire.ShareShown, wire.WatchersQuery,
 )  # fmt: skip
 
 
@@ -39,7 +38,7 @@ def addressee(message: wire.Request) -> tuple[str, str]:
         return owner_of(channel)
     if isinstance(message, _TO_A_PERSON):
         return "user", message.user
-    if isinstance(message, wire.RegionEnter | wire.RegionLeave | wire.RegionWatch):
+    if isinstance(message, wire.RegionEnter | wire.RegionLeave | wire.RegionFollow | wire.RegionCrowd):
         return "region", message.region
     if isinstance(message, wire.Crossing):
         return "room", message.room

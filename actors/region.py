@@ -1,113 +1,143 @@
-"""A region (an H3 res-5 cell): who is within reach of it, and who wants to know. State and pure step.
+"""A region (an H3 res-5 cell, or a res-6 child where it was split): who is in it. State and pure step.
 
-It knows snapped places only, so no query can reach a true one (GEO-20). Users whose place lies within
-5 km of the region are in it as well (GEO-7), so a viewer asks one region only.
+It knows snapped places only, so no query can reach a true one (GEO-20), and it alone decides how coarse
+strangers see its people, by all who are there (GEO-21). Shards with viewers near follow it: what changed
+leaves on ticks, so within one nothing tells who came first.
 """
 
-from collections import Counter
+from collections import deque
 from dataclasses import dataclass, field
-
-import numpy as np
+from hashlib import blake2b
 
 from actors import messages as wire
 from actors.effects import Answer, Asker, Effect
-from actors.messages import CandidateRow
-from geo.cells import Cell, parent_of, resolution_of
-from geo.distance import distances_m
-from geo.privacy import RES_ANONYMITY_COARSEST, coarse, coarsen_to_k
-
-CANDIDATES_LIMIT = 500
-"""Rows for one viewer, before the viewer's own filters."""
-
-RATE_OVER_MS = 5_000
-CHANGE_OVER_MS = 10_000
-"""After a split everybody has told the children by then."""
+from geo.cells import RES_SPLIT, Cell, children_of, parent_of, region_of, resolution_of
+from geo.crowd import Crowd
+from geo.privacy import coarse
 
 POSITION_TTL_MS = 15 * 60_000
-"""A place without a newer fix is not shown any longer."""
+"""A place without a newer fix is not shown any longer, where no setting says otherwise."""
 
+RATE_OVER_MS = 5_000
+FOLLOW_MS = 30_000
+"""A shard that does not ask again for so long is told no more."""
 
-@dataclass(slots=True)
-class Watch:
-    """One viewer: where (snapped), how far, and what they were told last."""
-
-    lat: float
-    lon: float
-    radius_m: float
-    told: list[CandidateRow] | None = None
+LEFT_MS = 30_000
+CROWD_EVERY_MS = 60_000
+LOG_ROWS = 5_000
+"""Changed rows that are remembered for shards that missed some; who missed more is told all."""
 
 
 @dataclass(slots=True)
 class RegionState:
-    """Who is in reach, by user."""
+    """Who is here, by user."""
 
     region: str
     k: int
+    position_ttl_ms: int = POSITION_TTL_MS
+    epoch: str = ""
+    """New with each activation that starts from the snapshot."""
     places: dict[str, wire.RegionEnter] = field(default_factory=dict)
-    watches: dict[str, Watch] = field(default_factory=dict)
-    changed: bool = False
+    crowd: Crowd = field(default_factory=lambda: Crowd(1))
+    changed: set[str] = field(default_factory=set)
+    """Whose rows may be others than were told."""
+    gone: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    """Who left since the last tick: stamp, and whether they moved."""
+    left: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Who left in the last seconds: stamp, and when. What is older than that comes too late."""
+    told: dict[str, wire.RegionRow] = field(default_factory=dict)
+    version: int = 0
+    """Of what was told: rises with each tick that changes something."""
+    log: deque[wire.RegionNews] = field(default_factory=deque)
+    followers: dict[int, int] = field(default_factory=dict)
+    """Shard → until when."""
     entered: int = 0
     """Announcements since `counted_at_ms`."""
     counted_at_ms: int = 0
-    position_ttl_ms: int = POSITION_TTL_MS
     split_at_ms: int = 0
-    """Its children stand in for it since then: it forgets nobody until all have changed over, then all."""
+    """Its children stand in for it since then: it passes on to them whatever it knows or hears."""
+    crowd_at_ms: int = 0
     unsaved: set[str] = field(default_factory=set)
     """Whose rows the snapshot does not have yet, as they are now."""
-    _cells: Counter[str] = field(default_factory=Counter)
 
     @property
     def is_idle(self) -> bool:
-        """Nobody is here and nobody asks."""
-        return not self.places and not self.watches
+        """Nobody is here and nobody follows."""
+        return not self.places and not self.followers
 
-    def crowd(self, cell: Cell) -> int:
-        """Users in a cell, at any resolution."""
-        if cell in self._cells:
-            return self._cells[cell]
-        return 0
-
-    def count(self) -> None:
-        """Counts the users of each cell and of its ancestors up to res 6 (GEO-21)."""
-        self._cells = Counter()
-        for place in self.places.values():
-            cell = Cell(place.cell)
-            self._cells[cell] += 1
-            for res in range(resolution_of(cell) - 1, RES_ANONYMITY_COARSEST - 1, -1):
-                self._cells[parent_of(cell, res)] += 1
+    @property
+    def is_due(self) -> bool:
+        """Whether a tick has something to do."""
+        return bool(
+            self.changed
+            or self.gone
+            or self.unsaved
+            or (self.split_at_ms and (self.places or self.crowd.seen))
+        )
 
 
-def step(state: RegionState, message: wire.Request, asker: Asker) -> list[Effect]:
+def step(state: RegionState, message: wire.Request, asker: Asker, now_ms: int) -> list[Effect]:
     """One message to the region. What it changes is told at the next `tick`."""
     if isinstance(message, wire.RegionEnter):
-        state.entered += 1
+        _enter(state, message, now_ms)
+    elif isinstance(message, wire.RegionLeave):
         known = state.places.get(message.user)
-        if message.online is None and known is not None:
-            message.online = known.online
-        state.places[message.user] = message
-        state.unsaved.add(message.user)
-        if known is None or (known.cell, known.audience, known.precision, known.online) != (
-            message.cell,
-            message.audience,
-            message.precision,
-            message.online,
-        ):
-            state.changed = True
-    elif isinstance(message, wire.RegionLeave) and not state.split_at_ms:
-        _forget(state, [message.user])
-    elif isinstance(message, wire.RegionWatch):
-        if message.radius_m <= 0:
-            state.watches.pop(message.viewer, None)
-            return [Answer(asker, [])]
-        watch = Watch(message.lat, message.lon, message.radius_m)
-        if state.changed:
-            state.count()
-        rows = _Places(state).around(message.viewer, watch)
-        if message.keep:
-            watch.told = rows
-            state.watches[message.viewer] = watch
-        return [Answer(asker, rows)]
+        if known is not None and known.stamp <= message.stamp:
+            _forget(state, message.user)
+        if known is None or known.stamp <= message.stamp:
+            state.gone[message.user] = (message.stamp, message.moved)
+            state.left[message.user] = (message.stamp, now_ms)
+    elif isinstance(message, wire.RegionCrowd):
+        for opened in state.crowd.join({Cell(cell): people for cell, people in message.seen.items()}):
+            _recount(state, opened)
+    elif isinstance(message, wire.RegionFollow):
+        state.followers[message.shard] = now_ms + FOLLOW_MS
+        return [Answer(asker, news_since(state, message.epoch, message.version))]
     return [Answer(asker, {})]
+
+
+def _enter(state: RegionState, message: wire.RegionEnter, now_ms: int) -> None:
+    state.entered += 1
+    known = state.places.get(message.user)
+    if message.stamp < max(known.stamp if known is not None else 0, state.left.get(message.user, (0, 0))[0]):
+        return
+    if message.online is None and known is not None:
+        message.online = known.online
+    place(state, message)
+    for opened in state.crowd.note(_number(message.user), Cell(message.cell), now_ms):
+        _recount(state, opened)
+
+
+def place(state: RegionState, message: wire.RegionEnter) -> None:
+    """Somebody is here."""
+    state.places[message.user] = message
+    if state.gone.pop(message.user, None) is not None:
+        state.told.pop(message.user, None)  # another region may have told of them meanwhile
+    state.changed.add(message.user)
+    state.unsaved.add(message.user)
+
+
+def news_since(state: RegionState, epoch: str, version: int) -> wire.RegionNews:
+    """What was told after (epoch, version); all that is told where that is not known any more."""
+    if epoch != state.epoch or not state.version - len(state.log) <= version <= state.version:
+        return _news(state, list(state.told.values()), [], since=-1)
+    rows: dict[str, wire.RegionRow] = {}
+    gone: dict[str, tuple[str, int, bool]] = {}
+    for each in state.log:
+        if each.version > version:
+            for row in each.rows:
+                rows[row.user] = row
+                gone.pop(row.user, None)
+            for left in each.gone:
+                gone[left[0]] = left
+                rows.pop(left[0], None)
+    return _news(state, list(rows.values()), list(gone.values()), since=version)
+
+
+def _news(
+    state: RegionState, rows: list[wire.RegionRow], gone: list[tuple[str, int, bool]], since: int
+) -> wire.RegionNews:
+    return wire.RegionNews(state.region, state.epoch, state.version, rows, gone, since)
 
 
 def is_too_much(state: RegionState, now_ms: int, users: int, updates_per_s: float) -> bool:
@@ -120,62 +150,121 @@ def is_too_much(state: RegionState, now_ms: int, users: int, updates_per_s: floa
     return rate > updates_per_s or len(state.places) > users
 
 
-def tick(state: RegionState, now_ms: int) -> list[wire.RegionCandidates]:
-    """Who must be told what, since the last tick."""
-    if state.split_at_ms and now_ms - state.split_at_ms > CHANGE_OVER_MS:
-        _forget(state, list(state.places))
-        state.watches.clear()
-        state.changed = False
-        return []
-    stale = [user for user, place in state.places.items() if now_ms - place.t_ms > state.position_ttl_ms]
-    _forget(state, stale)
-    if not state.changed or not state.watches:
-        return []  # what changed while nobody asks is counted when somebody does
-    state.changed = False
-    state.count()
-    places = _Places(state)
-    told = []
-    for viewer, watch in state.watches.items():
-        rows = places.around(viewer, watch)
-        if rows != watch.told:
-            watch.told = rows
-            told.append(wire.RegionCandidates(0, viewer, state.region, rows))
-    return told
+def tick(state: RegionState) -> tuple[wire.RegionNews | None, list[wire.Request]]:
+    """What those who follow are to be told since the last tick, and what goes to the region's children.
+
+    Rows leave in the order of their users: nothing in it tells who came first.
+    """
+    passed_on = _passed_on(state) if state.split_at_ms else []
+    rows = []
+    for user in sorted(state.changed):
+        at = state.places.get(user)
+        if at is not None and _differs(row := _row(state, at), state.told.get(user)):
+            state.told[user] = row
+            rows.append(row)
+    state.changed.clear()
+    gone = [(user, *state.gone[user]) for user in sorted(state.gone)]
+    for user in state.gone:
+        state.told.pop(user, None)
+    state.gone.clear()
+    if not rows and not gone:
+        return None, passed_on
+    state.version += 1
+    news = _news(state, rows, gone, since=state.version - 1)
+    state.log.append(news)
+    while sum(len(each.rows) + len(each.gone) for each in state.log) > LOG_ROWS:
+        state.log.popleft()
+    return news, passed_on
 
 
-def _forget(state: RegionState, users: list[str]) -> None:
-    for user in users:
-        if state.places.pop(user, None) is not None:
-            state.unsaved.add(user)
-            state.changed = True
+def expire(state: RegionState, now_ms: int) -> None:
+    """Once a second: whose place is too old, who follows no more, which cells have too few people by now."""
+    for user, at in list(state.places.items()):
+        if now_ms - at.t_ms > state.position_ttl_ms:
+            _forget(state, user)
+            state.gone[user] = (at.stamp, False)
+    for user in [user for user, (_, at_ms) in state.left.items() if now_ms - at_ms > LEFT_MS]:
+        del state.left[user]
+    for shard in [shard for shard, until_ms in state.followers.items() if until_ms < now_ms]:
+        del state.followers[shard]
+    if now_ms - state.crowd_at_ms >= CROWD_EVERY_MS:
+        state.crowd_at_ms = now_ms
+        for closed in state.crowd.expire(now_ms):
+            _recount(state, closed)
 
 
-class _Places:
-    """The region's places as arrays, each in the cell that enough people share."""
+def child_of(message: wire.RegionEnter) -> Cell:
+    """The child region that somebody of a split region belongs to."""
+    cell = Cell(message.cell)
+    if resolution_of(cell) >= RES_SPLIT:
+        return parent_of(cell, RES_SPLIT)
+    centre = coarse(cell)
+    return region_of(centre.lat, centre.lon, {cell})
 
-    def __init__(self, state: RegionState) -> None:
-        shown = []
-        for user, place in state.places.items():
-            cell = Cell(place.cell) if state.k <= 1 else coarsen_to_k(Cell(place.cell), state.crowd, state.k)
-            if cell is not None:
-                shown.append((user, cell, place))
-        self._shown = shown
-        centres = [coarse(cell) if cell != p.cell else p for _, cell, p in shown]
-        self._lats = np.array([c.lat for c in centres], dtype=np.float64)
-        self._lons = np.array([c.lon for c in centres], dtype=np.float64)
 
-    def around(self, viewer: str, watch: Watch) -> list[CandidateRow]:
-        """Everybody but the viewer within the radius by snapped distance, nearest first, ties by user."""
-        if not self._shown:
-            return []
-        # To the millimetre, so that rounding in the arithmetic cannot order two equal distances.
-        metres = np.round(distances_m(watch.lat, watch.lon, self._lats, self._lons), 3)
-        within = np.flatnonzero(metres <= watch.radius_m)
-        rows = [
-            CandidateRow(user, cell, place.audience, place.precision, float(metres[i]), bool(place.online))
-            for i in within
-            for user, cell, place in (self._shown[i],)
-            if user != viewer
-        ]
-        rows.sort(key=lambda row: (row.distance_m, row.user))
-        return rows[:CANDIDATES_LIMIT]
+def _passed_on(state: RegionState) -> list[wire.Request]:
+    """A region that is split keeps nobody: its children have them, as they were announced."""
+    enters: list[wire.Request] = []
+    if state.crowd.seen:
+        for child in children_of(Cell(state.region)):
+            seen = state.crowd.under(child)
+            if seen:
+                enters.append(
+                    wire.RegionCrowd(0, child, {str(cell): people for cell, people in seen.items()})
+                )
+        state.crowd.forget()
+    for user, at in list(state.places.items()):
+        enters.append(
+            wire.RegionEnter(
+                0,
+                child_of(at),
+                user,
+                at.cell,
+                at.audience,
+                at.precision,
+                at.t_ms,
+                at.online,
+                at.fine,
+                at.stamp,
+            )
+        )
+        _forget(state, user)
+        state.gone[user] = (at.stamp, True)
+    return enters
+
+
+def _forget(state: RegionState, user: str) -> None:
+    if state.places.pop(user, None) is not None:
+        state.unsaved.add(user)
+
+
+def _row(state: RegionState, at: wire.RegionEnter) -> wire.RegionRow:
+    shown = state.crowd.shown(Cell(at.cell))
+    return wire.RegionRow(
+        at.user, at.fine or at.cell, shown or "", at.audience, at.precision, bool(at.online), at.stamp
+    )
+
+
+def _differs(row: wire.RegionRow, told: wire.RegionRow | None) -> bool:
+    """A place that was only announced again is no news."""
+    return told is None or (row.cell, row.open, row.audience, row.precision, row.online) != (
+        told.cell,
+        told.open,
+        told.audience,
+        told.precision,
+        told.online,
+    )
+
+
+def _recount(state: RegionState, cell: Cell) -> None:
+    """A cell opened or closed: everybody in it may be shown in another one."""
+    res = resolution_of(cell)
+    for user, at in state.places.items():
+        own = Cell(at.cell)
+        if resolution_of(own) >= res and parent_of(own, res) == cell:
+            state.changed.add(user)
+
+
+def _number(user: str) -> int:
+    """A person as a number of eight bytes: the crowd of a day needs no names."""
+    return int.from_bytes(blake2b(user.encode(), digest_size=8).digest(), "little") >> 1

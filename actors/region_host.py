@@ -1,4 +1,4 @@
-"""Hosts regions: who is within reach of whom, told once a tick."""
+"""Hosts regions: who is in each, told once a tick to the shards that follow it."""
 
 from collections.abc import Awaitable
 from typing import Any
@@ -6,12 +6,15 @@ from typing import Any
 from actors import messages as wire
 from actors import region
 from actors.activation import Activation, Stage, Waiting
-from actors.effects import NOBODY
+from actors.effects import NOBODY, Asker
 from actors.host import Hosting
+from actors.placement import addressee
 from actors.protocol import EngineError, ErrorCode
 from actors.region import RegionState
 from actors.region_keeping import RegionKeeping
 from geo.cells import RES_REGION, Cell, resolution_of
+from geo.crowd import Crowd
+from storage.ids import new_id
 
 
 class RegionHost:
@@ -21,30 +24,43 @@ class RegionHost:
         self._shard = shard
         self._regions: dict[str, Activation] = {}
         self.keeping = RegionKeeping(shard)
+        self._asking: dict[str, list[tuple[wire.RegionFollow, Asker]]] = {}
+        """Who wants to know what changed, in regions whose next tick will tell."""
         self._changed: set[str] = set()
         """People whose settings changed while regions were being loaded."""
         self._loading = 0
 
     async def load(self, activation: Activation) -> RegionState:
         config = self._shard.config
-        state = RegionState(activation.key, config.privacy_k, position_ttl_ms=config.position_ttl_ms)
+        state = RegionState(
+            activation.key,
+            config.privacy_k,
+            config.position_ttl_ms,
+            epoch=new_id(),
+            crowd=Crowd(config.privacy_k),
+        )
         self._loading += 1
         try:
             await self.keeping.restore(activation, state)
         finally:
             self._loading -= 1
-        if activation.key in self._shard.splits.regions:
-            state.split_at_ms = self._shard.now_ms()
         return state
 
     def activated(self, activation: Activation) -> None:
-        self._regions[activation.key] = activation
-        if activation.state.changed or activation.state.unsaved:
-            self._shard.tick_soon()
+        self._begins(activation)
         for user in self._changed & activation.state.places.keys():
             self._check(activation, user)
         if not self._loading:
             self._changed.clear()
+
+    def arrived(self, activation: Activation) -> None:
+        self._begins(activation)
+
+    def _begins(self, activation: Activation) -> None:
+        self._regions[activation.key] = activation
+        self.regions_split(activation, self._shard.splits.regions)
+        if activation.state.is_due:
+            self._shard.tick_soon()
 
     def changed(self, user: str) -> None:
         """A person's settings changed, or they are gone: theirs is the word on whether they are here."""
@@ -61,18 +77,26 @@ class RegionHost:
         """The person's actor takes itself off this region if it is not here, whether it was live or not."""
 
         def answered(_: Any, error: EngineError | None) -> None:
-            if error is not None and error.code is ErrorCode.DENIED:
-                self._shard.deliver(wire.RegionLeave(0, activation.key, user), NOBODY, "")
+            known = activation.state.places.get(user)
+            if error is not None and error.code is ErrorCode.DENIED and known is not None:
+                leave = wire.RegionLeave(0, activation.key, user, known.stamp)
+                self._shard.deliver(leave, NOBODY, "")
 
-        self._shard.router.call("user", user, wire.RegionCheck(0, activation.key, user), answered)
+        at = activation.state.places[user]
+        check = wire.RegionCheck(0, activation.key, user, at.audience, at.precision)
+        self._shard.router.call("user", user, check, answered)
 
     def handle(self, activation: Activation, waiting: Waiting) -> Awaitable[None] | None:
-        message = waiting.message
+        message, state = waiting.message, activation.state
         if isinstance(message, wire.Refresh):
             waiting.asker.answer({})
             return None
-        self._shard.run(region.step(activation.state, message, waiting.asker))
-        if activation.state.changed or activation.state.unsaved:
+        if isinstance(message, wire.RegionFollow) and state.is_due:
+            # Whoever asks learns of changes on a tick, like everybody else.
+            self._asking.setdefault(activation.key, []).append((message, waiting.asker))
+        else:
+            self._shard.run(region.step(state, message, waiting.asker, self._shard.now_ms()))
+        if state.is_due:
             self._shard.tick_soon()
         return None
 
@@ -83,14 +107,28 @@ class RegionHost:
         for key, activation in list(self._regions.items()):
             if activation.stage is Stage.GONE:
                 del self._regions[key]
-            elif activation.stage is Stage.ACTIVE:
-                self.expire(activation, now_ms)
+            elif activation.is_live:
+                self._tick(activation, now_ms)
+
+    def _tick(self, activation: Activation, now_ms: int) -> None:
+        state: RegionState = activation.state
+        if state.is_due:
+            news, passed_on = region.tick(state)
+            for message in passed_on:
+                self._shard.router.cast(*addressee(message), message)
+            if news is not None:
+                for shard in state.followers:
+                    self._shard.tell_shard(shard, news)
+            self.keeping.keep(activation)
+        for message, asker in self._asking.pop(activation.key, ()):
+            self._shard.run(region.step(state, message, asker, now_ms))
 
     def expire(self, activation: Activation, now_ms: int) -> None:
         state: RegionState = activation.state
-        for told in region.tick(state, now_ms):
-            self._shard.router.cast("user", told.user, told)
+        region.expire(state, now_ms)
         self.keeping.keep(activation)
+        if state.is_due:
+            self._shard.tick_soon()
         config = self._shard.config
         if (
             not state.split_at_ms
@@ -103,25 +141,21 @@ class RegionHost:
         return bool(activation.state.is_idle)
 
     def regions_split(self, activation: Activation, regions: frozenset[str]) -> None:
-        if activation.key in regions and not activation.state.split_at_ms:
-            activation.state.split_at_ms = self._shard.now_ms()
+        state: RegionState = activation.state
+        if activation.key in regions and not state.split_at_ms:
+            state.split_at_ms = self._shard.now_ms()
+            self._shard.tick_soon()
 
     def size_bytes(self, activation: Activation) -> int:
         state: RegionState = activation.state
-        told = sum(len(watch.told or ()) for watch in state.watches.values())
-        return 1_000 + len(state.places) * 700 + len(state.watches) * 200 + told * 200
+        return 1_000 + len(state.places) * 1_000 + len(state.crowd.seen) * 400
 
     def is_quiet(self, activation: Activation) -> bool:
-        return not self.keeping.is_saving(activation)
+        return not self.keeping.is_saving(activation) and activation.key not in self._asking
 
     def leaving(self, activation: Activation) -> None:
-        pass
+        for _, asker in self._asking.pop(activation.key, ()):
+            asker.refuse(EngineError(ErrorCode.MOVED, "this region has moved", 50))
 
     def ended(self, activation: Activation) -> None:
         pass
-
-    def arrived(self, activation: Activation) -> None:
-        self._regions[activation.key] = activation
-        self.regions_split(activation, self._shard.splits.regions)
-        if activation.state.changed or activation.state.unsaved:
-            self._shard.tick_soon()

@@ -6,11 +6,12 @@ import logging
 from redis.exceptions import RedisError
 
 from actors import messages as wire
+from actors import region
 from actors.activation import Activation
 from actors.host import Hosting
 from actors.region import RegionState
 from geo.cells import Cell, parent_of, resolution_of
-from geo.privacy import Audience, Precision, coarse, strangers_resolution
+from geo.privacy import FINE, Audience, Precision, strangers_resolution
 from storage import region_places
 from storage.region_places import RegionChanges, RegionPlace
 
@@ -38,7 +39,7 @@ class RegionKeeping:
 
     def keep(self, activation: Activation) -> None:
         """The snapshot is to have what changed in this region."""
-        if activation.state.unsaved:
+        if activation.state.unsaved or activation.state.crowd.unsaved:
             self._due[activation.key] = activation
             if not self._saving:
                 self._saving = True
@@ -52,9 +53,13 @@ class RegionKeeping:
         epoch = shard.router.epoch_of(activation.slot)
         try:
             kept = await region_places.claim(shard.valkey, activation.key, epoch, self._keep_s)
+            crowd = {}
+            if state.k > 1:
+                crowd = await region_places.claim_crowd(shard.valkey, activation.key, epoch)
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("no snapshot of a region: %s", type(error).__name__)
             return
+        state.crowd.restore({Cell(cell): people for cell, people in crowd.items()}, shard.now_ms())
         if not kept:
             return
         async with shard.pool.acquire() as connection:
@@ -67,12 +72,22 @@ class RegionKeeping:
                 state.unsaved.add(user)
                 continue
             cell = Cell(place.cell)
-            shown = coarse(parent_of(cell, min(finest, resolution_of(cell))))
-            state.places[user] = wire.RegionEnter(
-                0, activation.key, user, shown.cell, shown.lat, shown.lon, audience, precision, place.t_ms,
+            shown = parent_of(cell, min(finest, resolution_of(cell)))
+            fine = place.fine if precision in FINE else ""
+            enter = wire.RegionEnter(
+                0,
+                activation.key,
+                user,
+                shown,
+                audience,
+                precision,
+                place.t_ms,
                 place.online,
-            )  # fmt: skip
-        state.changed = bool(state.places)
+                fine,
+                place.stamp,
+            )
+            region.place(state, enter)
+            state.unsaved.discard(user)
 
     async def _save(self) -> None:
         """Writes what changed; what Valkey does not take now is written when it is back."""
@@ -80,12 +95,15 @@ class RegionKeeping:
             while self._due:
                 due, self._due = self._due, {}
                 mine = {key: each for key, each in due.items() if each.is_live}
-                changes, taken = [], {}
+                changes, taken, noted = [], {}, {}
                 for key, each in mine.items():
                     state: RegionState = each.state
                     taken[key], state.unsaved = state.unsaved, set()
                     places = {user: _row(state, user) for user in taken[key]}
-                    changes.append(RegionChanges(key, self._shard.router.epoch_of(each.slot), places))
+                    noted[key], state.crowd.unsaved = state.crowd.unsaved, set()
+                    crowd = {str(cell): state.crowd.seen.get(cell, {}) for cell in noted[key]}
+                    epoch = self._shard.router.epoch_of(each.slot)
+                    changes.append(RegionChanges(key, epoch, places, crowd))
                 self._under_way = frozenset(mine)
                 try:
                     await region_places.save(self._shard.valkey, changes, self._keep_s)
@@ -93,6 +111,7 @@ class RegionKeeping:
                     log.warning("the snapshot of regions waits: %s", type(error).__name__)
                     for key, each in mine.items():
                         each.state.unsaved |= taken[key]
+                        each.state.crowd.unsaved |= noted[key]
                     self._due = mine | self._due
                     self._under_way = frozenset()
                     await asyncio.sleep(_RETRY_S)
@@ -105,4 +124,6 @@ def _row(state: RegionState, user: str) -> RegionPlace | None:
     place = state.places.get(user)
     if place is None:
         return None
-    return RegionPlace(place.cell, place.audience, place.precision, place.t_ms, place.online)
+    return RegionPlace(
+        place.cell, place.audience, place.precision, place.t_ms, place.online, place.fine, place.stamp
+    )

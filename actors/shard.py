@@ -128,6 +128,7 @@ class Shard(Turns):
             self.reminders.run(),
             self.workload.run(),
             users.crossings.run(),
+            users.near.look_after(),
             listen_to_changes(self),
         ):
             self.spawn(work)
@@ -169,6 +170,8 @@ class Shard(Turns):
                 self.fan_out.relays.took(link, message)
             elif isinstance(message, wire.Positions):
                 self.intake.received(link, message, gateway)
+            elif isinstance(message, wire.RegionNews):
+                self.tell_shard(self.number, message)
             elif isinstance(message, wire.StatusQuery):
                 link.send(wire.Reply(message.rid, self.status()))
             else:
@@ -178,6 +181,15 @@ class Shard(Turns):
                     self.moving.asked(message, asker, gateway)
                 else:
                     self.deliver(message, asker, gateway)  # type: ignore[arg-type]
+
+    def tell_shard(self, shard: int, news: wire.RegionNews) -> None:
+        """A region's news, to a shard that follows it. Lost while that is down: it will ask."""
+        users = self.hosts.get("user")
+        if shard != self.number:
+            if shard in self.router.view.addresses:
+                self.router.tell(shard, news)
+        elif isinstance(users, UserHost):
+            users.near.heard(news)
 
     def _hello(self, link: Link, hello: wire.Hello) -> None:
         self._peers[link] = hello

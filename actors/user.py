@@ -3,39 +3,26 @@
 Their presence (online.py), position and crossings change in one order, this actor's (PRE-5).
 """
 
-from collections.abc import Callable
-
 from actors import messages as wire
+from actors.announcing import checked
 from actors.effects import Answer, Asker, Refuse
-from actors.near_people import candidates, rewatch, subscribed
-from actors.person import ToRegion, UserEffect, UserState
+from actors.near_people import rewatch
+from actors.person import UserEffect, UserState
 from actors.protocol import ErrorCode
 from actors.whereabouts import position
 
 
-def step(  # noqa: PLR0911, PLR0917 - one line per kind of message
-    state: UserState,
-    message: wire.Request,
-    asker: Asker,
-    gateway: str,
-    now_ms: int,
-    new_id: Callable[[], str],
+def step(  # noqa: PLR0911 - one line per kind of message
+    state: UserState, message: wire.Request, asker: Asker, gateway: str, now_ms: int
 ) -> list[UserEffect]:
-    """One message to the person's actor."""
+    """One message to the person's actor; subscriptions of `near` are its host's (near_host.py)."""
     if isinstance(message, wire.Position):
         return position(state, message, asker, now_ms)
-    if isinstance(message, wire.RegionCandidates):
-        return candidates(state, message, now_ms)
     if isinstance(message, wire.RegionCheck):
-        leaves = (
-            [] if message.region in state.announced else [wire.RegionLeave(0, message.region, state.user)]
-        )
-        return [*map(ToRegion, leaves), Answer(asker, {})]
+        return [*checked(state, message, now_ms), Answer(asker, {})]
     if isinstance(message, wire.Unsubscribe):
         return [*_unsubscribe(state, message, gateway, now_ms), Answer(asker, {})]
     name = message.ch.partition("@")[0] if isinstance(message, wire.Subscribe | wire.History) else ""
-    if isinstance(message, wire.Subscribe) and name == "near":
-        return subscribed(state, message, asker, gateway, now_ms, new_id)
     if isinstance(message, wire.Subscribe) and name in state.streams:
         if message.mode not in ("stream", "cache"):
             return [Refuse(asker, ErrorCode.BAD_REQUEST, f"{name} is a stream")]

@@ -1,41 +1,38 @@
 """Hosts people: their positions, what they see near, their streams and their crossings of fences."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any
 
-import msgspec
 from redis.exceptions import RedisError
 
+from actors import announcing, near_people, user
 from actors import messages as wire
-from actors import near_people, user, whereabouts
 from actors.activation import Activation, Stage, Waiting
 from actors.crossings import Crossings
-from actors.effects import NOBODY, Asker, Refuse
+from actors.effects import Asker, Refuse
 from actors.ghost_host import GhostHost
 from actors.host import Hosting
 from actors.intake import PositionIntake
 from actors.metrics import count
 from actors.moves import Follower, Moves
-from actors.near import near_filter
+from actors.near_host import NearHost
 from actors.own_streams import OwnStreams
-from actors.person import Moved, NotLive, ToRegion, UserState
+from actors.person import Look, Moved, NotLive, ToRegion, UserState
 from actors.place_keeping import PlaceKeeping
 from actors.placement import slot_of
 from actors.position_messages import OK
-from actors.protocol import EngineError, ErrorCode
+from actors.protocol import ErrorCode
 from actors.reminders import Handler
 from actors.share_host import ShareHost
 from actors.stay_keeping import StayKeeping
 from actors.visits import restored
 from geo.cells import Cell
 from geo.fixes import Fix
-from geo.privacy import Audience, Shown
-from geo.proximity import LIMIT_MAX
+from geo.privacy import Shown
 from storage import positions, streams
-from storage.ids import is_id, new_id
+from storage.ids import is_id
 
 log = logging.getLogger("hereabouts.user")
 
@@ -58,6 +55,7 @@ class UserHost:
         self._moved = Moves()
         self.intake = PositionIntake(shard, self._run, lambda: self._moved)
         self.stays = StayKeeping(shard)
+        self.near = NearHost(shard, self._run)
         self.followers: list[Follower] = [self.crossings, self._places, self._shares, self.stays]
         """Who takes each tick's fixes, in this order."""
         self.reminders: dict[str, Handler] = {
@@ -103,10 +101,10 @@ class UserHost:
         self.intake.seats(activation)
         state: UserState = activation.state
         state.split = self._shard.splits.regions
-        state.announced = whereabouts.known_before(state)
+        state.announced = announcing.known_before(state)
         self._online.located(activation)
         self._ghosts.begins(activation)
-        self._run(activation, whereabouts.placed(state, self._shard.now_ms()))
+        self._run(activation, announcing.placed(state, self._shard.now_ms()))
         self.crossings.activated(activation)
         self._shares.begins(activation)
 
@@ -121,8 +119,8 @@ class UserHost:
         state.split = self._shard.splits.regions
         for near in state.views.values():
             near.settles_at_ms = now_ms + near_people.SETTLE_MS
-        known = state.announced.keys() | {state.watching[0]}
-        self._run(activation, whereabouts.announce_again(state, set(known & regions), now_ms))
+        self._run(activation, announcing.announce_again(state, set(regions), now_ms))
+        self.near.regions_split(activation)
 
     def gateway_lost(self, activation: Activation, gateway: str) -> None:
         self._run(activation, user.gateway_lost(activation.state, gateway, self._shard.now_ms()))
@@ -135,7 +133,7 @@ class UserHost:
     def size_bytes(self, activation: Activation) -> int:
         state: UserState = activation.state
         events = sum(len(stream.window) for stream in state.streams.values())
-        rows = len(state.rows) + sum(len(near.seen.rows) for near in state.views.values())
+        rows = sum(len(near.seen.rows) for near in state.views.values())
         return 2_000 + events * 500 + rows * 250 + len(state.fences) * 200
 
     def is_quiet(self, activation: Activation) -> bool:
@@ -150,6 +148,7 @@ class UserHost:
 
     def leaving(self, activation: Activation) -> None:
         self._places.forget(activation)
+        self.near.leaving(activation)
 
     def ended(self, activation: Activation) -> None:
         self.intake.leaves(activation)
@@ -162,8 +161,10 @@ class UserHost:
         state.split = self._shard.splits.regions
         self._places.keep(activation)
         self.stays.arrived(state)
-        known = state.announced.keys() | {state.watching[0]} - {""}
-        self._run(activation, whereabouts.announce_again(state, set(known), self._shard.now_ms()))
+        state.watching = ""
+        now_ms = self._shard.now_ms()
+        self._run(activation, announcing.announce_again(state, set(state.announced), now_ms))
+        self._run(activation, near_people.rewatch(state))
         self.crossings.activated(activation)
         self._shares.begins(activation)
         self._online.tell(activation)
@@ -175,21 +176,21 @@ class UserHost:
         self.crossings.expire(activation, now_ms)
         self._shares.expire(activation, now_ms)
         self.stays.expire(state, now_ms)
-        self._run(activation, near_people.settled(state, now_ms))
-        self._run(activation, whereabouts.expired(state, now_ms))
+        self.near.expire(activation, now_ms)
+        self._run(activation, announcing.expired(state, now_ms))
 
     def slots_moved(self, slots: set[int]) -> None:
         """These slots begin anew somewhere: their regions are told again who is in reach."""
         self._shares.slots_moved(slots)
         now_ms = self._shard.now_ms()
+        self.near.following.slots_moved(slots)
         for activation in list(self._shard.activations.values()):
             if activation.kind != "user" or activation.stage is not Stage.ACTIVE:
                 continue
             state: UserState = activation.state
-            known = state.announced.keys() | {state.watching[0]} - {""}
-            lost = {region for region in known if slot_of("region", region) in slots}
+            lost = {region for region in state.announced if slot_of("region", region) in slots}
             if lost:
-                self._run(activation, whereabouts.announce_again(state, lost, now_ms))
+                self._run(activation, announcing.announce_again(state, lost, now_ms))
 
     # -- turns --------------------------------------------------------------------------------------
 
@@ -202,7 +203,7 @@ class UserHost:
         if isinstance(message, wire.Refresh):
             return self._refresh(activation, waiting.asker)
         if isinstance(message, wire.NearQuery):
-            return self._look(activation, message, waiting.asker)
+            return self.near.look(activation, message, waiting.asker)
         if isinstance(message, wire.Subscribe | wire.History):
             if message.user != activation.key:
                 # Another person's own channel looks like one that is not there.
@@ -213,8 +214,8 @@ class UserHost:
             name = message.ch.partition("@")[0]
             if name in streams.STREAMS:
                 return self._with_stream(activation, name, waiting)
-            if name == "near" and isinstance(message, wire.Subscribe) and message.shadow is None:
-                return self._near(activation, waiting)
+            if name == "near" and isinstance(message, wire.Subscribe):
+                return self.near.subscribe(activation, waiting)
         self._step(activation, waiting)
         return None
 
@@ -226,74 +227,28 @@ class UserHost:
             self._step(activation, waiting)
 
     def _step(self, activation: Activation, waiting: Waiting) -> None:
-        effects = user.step(
-            activation.state, waiting.message, waiting.asker, waiting.gateway, self._shard.now_ms(), new_id
-        )
+        now_ms = self._shard.now_ms()
+        effects = user.step(activation.state, waiting.message, waiting.asker, waiting.gateway, now_ms)
         self._run(activation, effects)
 
     def _run(self, activation: Activation, effects: list[Any]) -> None:
         for effect in self._shard.run(effects):
             if isinstance(effect, ToRegion):
-                self._to_region(activation, effect)
+                self._shard.router.cast("region", effect.message.region, effect.message)
+            elif isinstance(effect, Look):
+                self.near.looks(activation, effect.cell)
             elif isinstance(effect, NotLive):
                 count("fixes_not_live", reason=str(effect.reason))
             else:
                 assert isinstance(effect, Moved)
                 self._moves(activation, effect)
 
-    def _to_region(self, activation: Activation, effect: ToRegion) -> None:
-        message, router = effect.message, self._shard.router
-        if not isinstance(message, wire.RegionWatch) or message.radius_m <= 0:
-            router.cast("region", message.region, message)
-            return
-
-        def told(rows: Any, error: EngineError | None) -> None:
-            if error is None:
-                found = msgspec.convert(rows, list[wire.CandidateRow])
-                candidates = wire.RegionCandidates(0, activation.key, message.region, found)
-                self._shard.deliver(candidates, NOBODY, "")
-
-        router.call("region", message.region, message, told)
-
-    async def _near(self, activation: Activation, waiting: Waiting) -> None:
-        """A subscription of `near` starts from what the region knows now, so its first page is complete."""
-        state: UserState = activation.state
-        message = waiting.message
-        assert isinstance(message, wire.Subscribe)
-        try:
-            radius_m, *_ = near_filter(message.filter)
-            state.rows = await self._rows(near_people.wanted_watch(state, radius_m))
-        except (EngineError, ValueError):
-            pass  # a bad filter is answered by the step; a region that is away comes with deltas
-        self._step(activation, waiting)
-
-    async def _rows(self, watch: wire.RegionWatch | None) -> list[wire.CandidateRow]:
-        if watch is None:
-            return []
-        try:
-            async with asyncio.timeout(REGION_PATIENCE_S):
-                rows = await self._shard.router.request("region", watch.region, watch)
-        except TimeoutError:
-            raise EngineError(ErrorCode.INTERNAL, "the region does not answer", 500) from None
-        return msgspec.convert(rows, list[wire.CandidateRow])
-
-    async def _look(self, activation: Activation, message: wire.NearQuery, asker: Asker) -> None:
-        state: UserState = activation.state
-        watch = near_people.wanted_watch(state)
-        rows: list[wire.CandidateRow] = []
-        if watch is not None:
-            watch.radius_m, watch.keep = message.radius_m, False
-            rows = await self._rows(watch)
-        shown = near_people.visible_rows(state, rows, message.radius_m, Audience.EVERYONE)
-        asker.answer({"items": list(shown.values())[: min(message.limit, LIMIT_MAX)]})
-
     async def _refresh(self, activation: Activation, asker: Asker) -> None:
         state: UserState = activation.state
         async with self._shard.pool.acquire() as connection:
             record = await streams.load_user(connection, state.user)
         if record is None:
-            self._run(activation, [ToRegion(wire.RegionLeave(0, r, state.user)) for r in state.announced])
-            state.announced = {}
+            self._run(activation, announcing.withdrawn(state, self._shard.now_ms()))
             state.record = replace(state.record, visibility_audience="nobody", shares=())
             self._shares.begins(activation)
             self.stays.forget(state.user)
@@ -308,13 +263,8 @@ class UserHost:
         state.location.show_at(near_people.told_resolution(record.visibility_precision))
         await self.stays.refreshed(state)
         await self._streams.tail(activation)
-        self._run(
-            activation,
-            [
-                *whereabouts.placed(state, self._shard.now_ms()),
-                *near_people.reviewed(state, self._shard.now_ms()),
-            ],
-        )
+        self._run(activation, announcing.placed(state, self._shard.now_ms()))
+        self.near.refreshed(activation)
         self._online.refreshed(activation)
         asker.answer({})
 
@@ -329,7 +279,7 @@ class UserHost:
         self._shard.tick_soon()
 
     def _place(self, activation: Activation) -> None:
-        self._run(activation, whereabouts.placed(activation.state, self._shard.now_ms()))
+        self._run(activation, announcing.placed(activation.state, self._shard.now_ms()))
 
     def _decide(self, activation: Activation) -> None:
         """Takes this person's fixes before the tick does."""

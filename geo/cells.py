@@ -46,6 +46,11 @@ def parent_of(cell: Cell, res: int) -> Cell:
     return Cell(h3.cell_to_parent(cell, res))
 
 
+def children_of(cell: Cell) -> list[Cell]:
+    """Return the cells of the next finer resolution within a cell, by hierarchy."""
+    return [Cell(child) for child in sorted(h3.cell_to_children(cell))]
+
+
 def region_of(lat: float, lon: float, split: Collection[str] = ()) -> Cell:
     """Return the region (res 5) that a position belongs to (GEO-6); its res 6 child where that is `split`."""
     return _region_of(Cell(h3.latlng_to_cell(lat, lon, RES_FINE)), split)

@@ -75,6 +75,10 @@ class Shown(msgspec.Struct, frozen=True):
 _RESOLUTION = {Precision.EXACT: 9, Precision.R9: 9, Precision.R8: 8, Precision.R7: 7, Precision.CITY: 5}
 
 
+FINE = frozenset(precision for precision, res in _RESOLUTION.items() if res > RES_STRANGERS_FINEST)
+"""Precisions that show matches more than strangers may ever see."""
+
+
 def snap(lat: float, lon: float, precision: Precision) -> Coarse | None:
     """Return the cell of a position at a precision; None when hidden."""
     if precision is Precision.HIDDEN:

@@ -5,12 +5,14 @@ step; whoever held the slot before writes nothing to it from then on (ACT-4).
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import asyncpg
 import msgspec
 import redis.asyncio as redis
+
+CROWD_KEEP_S = 25 * 3_600
 
 _EPOCH = ""
 """The field that holds the epoch of the last activation; no person has this name."""
@@ -45,6 +47,8 @@ class RegionPlace(msgspec.Struct, array_like=True, frozen=True):
     precision: str
     t_ms: int
     online: bool | None = None
+    fine: str = ""
+    stamp: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +58,22 @@ class RegionChanges:
     region: str
     epoch: int
     places: Mapping[str, RegionPlace | None]
+    crowd: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    """By cell, who was there last, as numbers, and when; empty where there is nobody any more."""
 
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(RegionPlace)
+_crowd_encoder = msgspec.msgpack.Encoder()
+_crowd_decoder = msgspec.msgpack.Decoder(dict[int, int])
 
 
 def _key(region: str) -> str:
     return f"hereabouts:region:{region}"
+
+
+def _crowd_key(region: str) -> str:
+    return f"hereabouts:crowd:{region}"
 
 
 async def claim(valkey: redis.Redis, region: str, epoch: int, keep_s: int) -> dict[str, RegionPlace]:
@@ -82,7 +94,20 @@ async def save(valkey: redis.Redis, changes: Collection[RegionChanges], keep_s: 
             rows = [(user, _encoder.encode(place)) for user, place in part if place is not None]
             flat = [value for row in rows for value in row]
             pipe.eval(_SAVE, 1, _key(each.region), each.epoch, keep_s, len(gone), *gone, *flat)
+        if each.crowd:
+            empty = [cell for cell, people in each.crowd.items() if not people]
+            held = [(cell, _crowd_encoder.encode(people)) for cell, people in each.crowd.items() if people]
+            flat = [value for pair in held for value in pair]
+            key = _crowd_key(each.region)
+            pipe.eval(_SAVE, 1, key, each.epoch, CROWD_KEEP_S, len(empty), *empty, *flat)
     await pipe.execute()
+
+
+async def claim_crowd(valkey: redis.Redis, region: str, epoch: int) -> dict[str, dict[int, int]]:
+    """Who was active in the cells of a region, claimed like its rows."""
+    found = await cast(Any, valkey.eval(_CLAIM, 1, _crowd_key(region), epoch, CROWD_KEEP_S))
+    rows = zip(found[::2], found[1::2], strict=True)
+    return {field.decode(): _crowd_decoder.decode(raw) for field, raw in rows if field.decode() != _EPOCH}
 
 
 async def visibilities(connection: asyncpg.Connection, users: Sequence[str]) -> dict[str, tuple[str, str]]:

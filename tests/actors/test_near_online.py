@@ -82,15 +82,13 @@ async def test_a_hand_over_changes_nothing_and_presence_goes_on(crowd: Crowd) ->
 
 def test_a_region_keeps_what_it_knew_of_somebody_whose_actor_does_not_know_yet() -> None:
     state = RegionState("r", 1)
-    watch = wire.RegionWatch(0, "r", "eve", *BERLIN, 2_000.0)
     cell = "881f1d4887fffff"
 
     def announced(online: bool | None) -> bool:
-        enter = wire.RegionEnter(0, "r", "ann", cell, *BERLIN, "everyone", "r8", 1, online)
-        region.step(state, enter, NOBODY)
-        (answer,) = region.step(state, watch, NOBODY)
-        (row,) = answer.ok  # type: ignore[union-attr]
-        return bool(row.online)
+        enter = wire.RegionEnter(0, "r", "ann", cell, "everyone", "r8", 1, online)
+        region.step(state, enter, NOBODY, 1)
+        region.tick(state)
+        return state.told["ann"].online
 
     assert [announced(said) for said in (None, True, None, False, None)] == [False, True, True, False, False]
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from actors import messages as wire
@@ -26,9 +27,9 @@ async def valkey(valkey_url: str) -> Any:
 
 
 async def shown(small: Any) -> set[str]:
-    """Whom the region shows to somebody who stands there."""
-    watch = wire.RegionWatch(0, REGION, "somebody", *BERLIN, 5_000.0, keep=False)
-    return {row[0] for row in await small.ask(watch)}
+    """Whom the region tells of."""
+    news = await small.ask(wire.RegionFollow(0, REGION, 0))
+    return {row.user for row in msgspec.convert(news, wire.RegionNews).rows}
 
 
 async def restart(small: Any, valkey: Any, *, meanwhile: str = "", who: str = "") -> None:

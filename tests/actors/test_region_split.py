@@ -7,10 +7,11 @@ import msgspec
 from actors import messages as wire
 from actors.effects import NOBODY
 from actors.placement import slot_of
-from actors.region import CHANGE_OVER_MS, RATE_OVER_MS, RegionState, is_too_much, step, tick
-from geo.cells import RES_SPLIT, Cell, region_of, resolution_of
+from actors.region import RATE_OVER_MS, RegionState, is_too_much, step, tick
+from geo.cells import RES_SPLIT, Cell, parent_of, region_of, resolution_of
 
 BERLIN = (52.5200, 13.4050)
+REGION = str(region_of(*BERLIN))
 
 
 def rows(small: Any, conn: str) -> list[list[Any]]:
@@ -35,10 +36,10 @@ async def test_a_full_region_is_split_and_nobody_vanishes_for_anybody(small: Any
     await small.until(lambda: {row[0] for row in rows(small, "a")} == set(others))
     region = str(region_of(*BERLIN))
     for shard in small.shards.values():
-        object.__setattr__(shard.config, "region_split_users", len(others))
+        object.__setattr__(shard.config, "region_split_users", 3)
     await small.until(lambda: all(region in shard.splits.regions for shard in small.shards.values()))
     state = small.shards[small.router.shard_of(slot_of("user", ann))].activations["user", ann].state
-    await small.until(lambda: resolution_of(Cell(state.region)) == RES_SPLIT)
+    await small.until(lambda: {resolution_of(Cell(home)) for home in state.announced} == {RES_SPLIT})
     assert region not in state.announced
     late = await small.person()
     await move(small, late, 1, now + 1)
@@ -73,30 +74,48 @@ async def test_one_that_lost_its_slot_splits_nothing(small: Any) -> None:
 
 
 def enter(user: str) -> wire.RegionEnter:
-    return wire.RegionEnter(0, "r", user, "881f1d4a57fffff", *BERLIN, "everyone", "area", 1)
+    return wire.RegionEnter(0, REGION, user, "881f1d4887fffff", "everyone", "r8", 1, stamp=5)
 
 
 def test_too_much_is_too_many_people_or_too_many_updates() -> None:
-    state = RegionState("r", 1)
+    state = RegionState(REGION, 1)
     assert not is_too_much(state, 1_000_000, 2, 10.0)
     for user in ("a", "b"):
-        step(state, enter(user), NOBODY)
+        step(state, enter(user), NOBODY, 1)
     assert not is_too_much(state, 1_000_001, 2, 10.0)
-    step(state, enter("c"), NOBODY)
+    step(state, enter("c"), NOBODY, 1)
     assert is_too_much(state, 1_000_002, 2, 10.0)
     assert not is_too_much(state, 1_000_003, 3, 10.0)
     for _ in range(60):
-        step(state, enter("c"), NOBODY)
+        step(state, enter("c"), NOBODY, 1)
     assert is_too_much(state, 1_000_000 + RATE_OVER_MS, 3, 10.0)
     assert not is_too_much(state, 1_000_001 + 2 * RATE_OVER_MS, 3, 10.0)
 
 
-def test_a_split_region_forgets_nobody_until_all_have_changed_over_and_then_everybody() -> None:
-    state = RegionState("r", 1)
-    step(state, enter("a"), NOBODY)
+def test_a_split_region_passes_on_to_its_children_whom_it_has_and_who_comes_late() -> None:
+    state = RegionState(REGION, 1)
+    step(state, enter("a"), NOBODY, 1)
+    tick(state)
     state.split_at_ms = 1
-    step(state, wire.RegionLeave(0, "r", "a"), NOBODY)
-    tick(state, CHANGE_OVER_MS)
-    assert state.places
-    tick(state, CHANGE_OVER_MS + 2)
+    for late in ("", "b"):
+        if late:
+            step(state, enter(late), NOBODY, 2)
+        news, passed_on = tick(state)
+        assert news is not None
+        assert news.gone == [(late or "a", 5, True)]
+        (told,) = passed_on
+        assert isinstance(told, wire.RegionEnter)
+        assert (told.user, told.stamp, told.cell) == (late or "a", 5, "881f1d4887fffff")
+        assert told.region == parent_of(Cell(told.cell), RES_SPLIT)
     assert state.is_idle
+
+
+def test_a_word_from_before_somebody_left_comes_too_late() -> None:
+    state = RegionState(REGION, 1)
+    step(state, enter("a"), NOBODY, 1)
+    step(state, wire.RegionLeave(0, REGION, "a", 6), NOBODY, 1)
+    step(state, enter("a"), NOBODY, 1)
+    assert not state.places
+    step(state, wire.RegionEnter(0, REGION, "a", "881f1d4887fffff", "everyone", "r8", 1, stamp=7), NOBODY, 1)
+    step(state, wire.RegionLeave(0, REGION, "a", 6), NOBODY, 1)
+    assert state.places.keys() == {"a"}

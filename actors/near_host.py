@@ -1,0 +1,174 @@
+"""A shard's part in `near`: its people's views, reviewed when something around them has changed."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from actors import messages as wire
+from actors import near_people
+from actors.activation import Activation, Stage, Waiting
+from actors.effects import Asker
+from actors.following import Following
+from actors.host import Hosting
+from actors.near import near_filter
+from actors.near_people import Around
+from actors.person import UserState
+from actors.viewers import Viewer, Viewers
+from geo.cells import Cell, regions_within
+from geo.privacy import Audience, coarse
+from geo.proximity import LIMIT_MAX, RADIUS_MAX_M
+from storage.ids import new_id
+
+EVERY_S = 1.0
+SLICE_S = 0.005
+"""Views are reviewed for so long, then others have their turn."""
+
+
+class NearHost:
+    """Of the people of one shard. `run` does what a step of one of them wants done."""
+
+    def __init__(self, shard: Hosting, run: Callable[[Activation, list[Any]], None]) -> None:
+        self._shard = shard
+        self._run = run
+        self.following = Following(shard, self._review_soon)
+        self._viewers = Viewers()
+        self._due: set[str] = set()
+        """Viewers whose views are to be reviewed."""
+        self._scheduled = False
+
+    async def look_after(self) -> None:
+        """Looks after what is followed, until cancelled."""
+        while True:
+            await asyncio.sleep(EVERY_S)
+            wanted = {region for viewer in self._viewers.by_user.values() for region in viewer.regions}
+            self.following.look_after(wanted)
+
+    # -- viewers --------------------------------------------------------------------------------------
+
+    async def subscribe(self, activation: Activation, waiting: Waiting) -> None:
+        """A subscription starts from what the regions know now, so its first page is complete."""
+        state: UserState = activation.state
+        message = waiting.message
+        assert isinstance(message, wire.Subscribe)
+        regions = self._regions(near_people.looks_from(state))
+        if message.mode == "map" and message.shadow is None:
+            try:
+                near_filter(message.filter)
+                await self.following.caught_up(regions)
+            except ValueError:
+                pass  # the step says what is wrong
+        around = Around(self.following.people, self.following.is_complete(regions))
+        effects = near_people.subscribed(
+            state, message, waiting.asker, waiting.gateway, self._shard.now_ms(), new_id, around
+        )
+        self._run(activation, effects)
+
+    async def look(self, activation: Activation, message: wire.NearQuery, asker: Asker) -> None:
+        """One look at who is near."""
+        state: UserState = activation.state
+        await self.following.caught_up(self._regions(near_people.looks_from(state)))
+        shown, _ = near_people.visible_rows(
+            state, self.following.people, message.radius_m, Audience(message.audience), online=message.online
+        )
+        asker.answer({"items": list(shown.values())[: min(message.limit, LIMIT_MAX)]})
+
+    def looks(self, activation: Activation, cell: str) -> None:
+        """Somebody looks around from this cell from now on, or not any more."""
+        user = activation.key
+        if not cell:
+            self._viewers.remove(user)
+            self._due.discard(user)
+            return
+        regions = self._regions(Cell(cell))
+        self._viewers.put(user, Viewer(activation, Cell(cell), regions, RADIUS_MAX_M))
+        self.following.follow(regions)
+        self._due.add(user)
+        self._review_soon()
+
+    def leaving(self, activation: Activation) -> None:
+        """The person's actor is somewhere else now."""
+        self._viewers.remove(activation.key)
+
+    def regions_split(self, activation: Activation) -> None:
+        """The person looks at the children instead."""
+        viewer = self._viewers.by_user.get(activation.key)
+        if viewer is not None:
+            viewer.regions = self._regions(viewer.cell)
+            self.following.follow(viewer.regions)
+
+    def _regions(self, cell: Cell | None) -> frozenset[str]:
+        return frozenset() if cell is None else _regions_around(cell, self._shard.splits.regions)
+
+    # -- reviews ----------------------------------------------------------------------------------------
+
+    def refreshed(self, activation: Activation) -> None:
+        """Relations changed: who was blocked is taken off at once."""
+        state: UserState = activation.state
+        around = Around(self.following.people, self._is_complete(activation.key))
+        self._run(activation, near_people.reviewed(state, self._shard.now_ms(), around))
+
+    def expire(self, activation: Activation, now_ms: int) -> None:
+        """Views that were handed over show from now on just what is there."""
+        state: UserState = activation.state
+        for near in state.views.values():
+            if 0 < near.settles_at_ms <= now_ms:
+                near.settles_at_ms = 0
+                self._due.add(activation.key)
+                self._review_soon()
+
+    def heard(self, news: wire.RegionNews) -> None:
+        """A region tells what changed."""
+        self.following.heard(news)
+
+    def _is_complete(self, user: str) -> bool:
+        viewer = self._viewers.by_user.get(user)
+        return viewer is not None and self.following.is_complete(viewer.regions)
+
+    def _review_soon(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._review)
+
+    def _review(self) -> None:
+        self._scheduled = False
+        cells, people = self.following.people.take_changes()
+        self._due |= self._viewers.concerned(cells)
+        if people:
+            for user, viewer in self._viewers.by_user.items():
+                record = viewer.activation.state.record
+                if not (record.matched.isdisjoint(people) and record.group_mates.isdisjoint(people)):
+                    self._due.add(user)
+        self._work()
+
+    def _work(self) -> None:
+        until_s = time.perf_counter() + SLICE_S
+        due, self._due = self._due, set()
+        while due:
+            user = due.pop()
+            viewer = self._viewers.by_user.get(user)
+            if viewer is None:
+                continue
+            activation = viewer.activation
+            if activation.stage is Stage.GONE:
+                self._viewers.remove(user)
+            elif activation.stage is not Stage.ACTIVE or not self.following.is_complete(viewer.regions):
+                self._due.add(user)  # its slot is being handed over, or a region is on its way
+            else:
+                around = Around(self.following.people, is_complete=True)
+                state: UserState = activation.state
+                effects = near_people.reviewed(state, self._shard.now_ms(), around)
+                viewer.reach_m = max((near.reach_m for near in state.views.values()), default=0.0)
+                self._run(activation, effects)
+                if time.perf_counter() > until_s:
+                    self._due |= due
+                    self._review_soon()
+                    return
+
+
+@lru_cache(maxsize=8_192)
+def _regions_around(cell: Cell, split: frozenset[str]) -> frozenset[str]:
+    """The regions in which somebody may be who is shown within reach of a cell."""
+    place = coarse(cell)
+    return frozenset(map(str, regions_within(place.lat, place.lon, RADIUS_MAX_M, split)))

@@ -1,0 +1,70 @@
+"""Who looks around from where, and how far: whom a change may concern. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from actors.activation import Activation
+from geo.cells import Cell
+from geo.rings import rings_around
+
+
+@dataclass(slots=True)
+class Viewer:
+    """Somebody with views of `near`."""
+
+    activation: Activation
+    cell: Cell
+    regions: frozenset[str]
+    reach_m: float
+    """Nothing that strangers see farther than this changes a view: they are full, or reach no farther."""
+
+
+@dataclass(slots=True)
+class Viewers:
+    """Of one shard. The cost of a change grows with those who look from cells around it."""
+
+    by_user: dict[str, Viewer] = field(default_factory=dict)
+    _from: dict[Cell, dict[str, Viewer]] = field(default_factory=dict)
+    _around: dict[Cell, set[Cell]] = field(default_factory=dict)
+    """Cell → those within 5 km from which somebody looks."""
+
+    def put(self, user: str, viewer: Viewer) -> None:
+        """Somebody looks, or looks from somewhere else."""
+        self.remove(user)
+        self.by_user[user] = viewer
+        here = self._from.get(viewer.cell)
+        if here is None:
+            here = self._from[viewer.cell] = {}
+            for cell in rings_around(viewer.cell).distance_m:
+                self._around.setdefault(cell, set()).add(viewer.cell)
+        here[user] = viewer
+
+    def remove(self, user: str) -> None:
+        """Somebody does not look any more."""
+        viewer = self.by_user.pop(user, None)
+        if viewer is None:
+            return
+        here = self._from[viewer.cell]
+        del here[user]
+        if not here:
+            del self._from[viewer.cell]
+            for cell in rings_around(viewer.cell).distance_m:
+                around = self._around[cell]
+                around.discard(viewer.cell)
+                if not around:
+                    del self._around[cell]
+
+    def concerned(self, cells: Iterable[Cell]) -> set[str]:
+        """Whose views may change when strangers see something else in these cells."""
+        nearest: dict[Cell, float] = {}
+        for cell in cells:
+            for place in self._around.get(cell, ()):
+                distance_m = rings_around(place).distance_m[cell]
+                if distance_m < nearest.get(place, float("inf")):
+                    nearest[place] = distance_m
+        return {
+            user
+            for place, distance_m in nearest.items()
+            for user, viewer in self._from[place].items()
+            if distance_m <= viewer.reach_m
+        }
