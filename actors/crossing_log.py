@@ -114,10 +114,11 @@ class CrossingLog:
                 log.warning("crossings wait: %s", type(error).__name__)
             await asyncio.sleep(_RETRY_S)
         first = 0
-        for activation, rows in shares:
-            own = {row.event_id: offsets.get(first + index, 0) for index, row in enumerate(rows)}
-            first += len(rows)
-            self._done(activation, rows, own)
+        for activation, own in shares:
+            told = {row.event_id: offsets.get(first + index, 0) for index, row in enumerate(own)}
+            first += len(own)
+            self._done(activation, own, told)
+        self._tell_fences(rows)
 
     async def _in_room(self, activation: Activation) -> None:
         """One crossing, until it is stored."""
@@ -147,6 +148,7 @@ class CrossingLog:
                 log.warning("a crossing waits: %s", error.code.name)
             else:
                 self._done(activation, [row], {row.event_id: reply.get("offset", 0)})
+                self._tell_fences([row])
                 return
             await asyncio.sleep(_RETRY_S)
 
@@ -167,6 +169,11 @@ class CrossingLog:
             else:
                 self._shard.turn(activation, self._tell(activation))
         self._next(activation)
+
+    def _tell_fences(self, rows: list[CrossingRow]) -> None:
+        """Whoever looks at a fence looks again; its log has what is new."""
+        for fence in {row.fence for row in rows}:
+            self._shard.router.cast("fence", fence, wire.FenceMoved(0, fence))
 
     def _is_gone(self, activation: Activation) -> bool:
         if activation.stage is not Stage.GONE:

@@ -16,7 +16,7 @@ import msgspec
 from actors import visits
 from actors.activation import Activation, Stage
 from actors.crossing_log import WAITING_LIMIT, CrossingLog
-from actors.fence_book import ERASED, REMOVED, FenceBook, why_not
+from actors.fence_book import REMOVED, FenceBook, why_not
 from actors.host import Hosting
 from actors.moves import Moves
 from actors.person import UserState
@@ -221,10 +221,6 @@ class Crossings:
             elif why := why_not(known, state.user, state.record):
                 reasons[fence] = why
         self._close(activation, reasons)
-
-    def erased(self, activation: Activation) -> None:
-        """The person's account is no more."""
-        self._close(activation, dict.fromkeys(activation.state.fences, ERASED))
 
     def _close(self, activation: Activation, reasons: dict[str, str]) -> None:
         if not reasons:

@@ -26,7 +26,6 @@ REMOVED = "fence_removed"
 EXPIRED = "fence_expired"
 NOT_IN_AUDIENCE = "not_in_audience"
 HIDDEN = "hidden"
-ERASED = "account_erased"
 
 NEVER_MS = 2**53
 

@@ -5,6 +5,8 @@ bodies are canonical JSON bytes: decoded once at ingress, transcoded for a Messa
 gateway that needs it. `ch` is an *internal* channel name:
 
     room:<room>              stream   actor room:<room>
+    fence:<fence>            stream   actor fence:<fence>
+    fence:<fence>@map#<conn> map      actor fence:<fence>
     presence:room:<room>     map      actor room:<room>
     me@<user>, fences@<user> stream   actor user:<user>
     near@<user>#<conn>       map      actor user:<user> (one per subscription: filters differ)
@@ -235,6 +237,13 @@ class Crossing(Framed, tag=24):
     due_ms: int | None
 
 
+class FenceMoved(Framed, tag=140):
+    """A person's actor to that of a fence, if it is live: its log has something new."""
+
+    rid: int
+    fence: str
+
+
 # -- answers ---------------------------------------------------------------------------------------------
 
 
@@ -274,7 +283,8 @@ class Drain(Framed, tag=120):
 Request = (
     Subscribe | Unsubscribe | Publish | Ephemeral | Position | History | PresenceQuery | NearQuery | Refresh
     | ViewQuery | RowsTold | Vacant | RegionEnter | RegionLeave | RegionFollow | RegionCheck | RegionCrowd
-    | Crossing | StatusQuery | Drain | RelayFence | Remind | Retire | Seal | Take | Barrier | HoldsQuery
+    | Crossing | FenceMoved | StatusQuery | Drain | RelayFence | Remind | Retire | Seal | Take | Barrier
+    | HoldsQuery
     | Here | Away | WatchOnline | MatchOnline | OnlineChanged | ShareWatch | ShareShown | WatchersQuery
 )  # fmt: skip
 Message = (

@@ -1,24 +1,15 @@
 """Which slot a virtual actor lives in (ACT-2). The Directory says which shard has the slot."""
 
-from zlib import crc32
-
 from actors import messages as wire
 from actors.protocol import EngineError, ErrorCode
+from storage.placement import SLOTS, slot_of
 
-SLOTS = 1024
+__all__ = ["SLOTS", "addressee", "owner_of", "slot_of"]
 
 _TO_A_PERSON = (
     wire.Position, wire.NearQuery, wire.Here, wire.Away, wire.WatchOnline, wire.MatchOnline,
     wire.OnlineChanged, wire.RegionCheck, wire.ShareWatch, wire.ShareShown, wire.WatchersQuery,
 )  # fmt: skip
-
-
-def slot_of(kind: str, key: str) -> int:
-    """The slot of a virtual actor, the same in every process and release (CRC-32, ISO 3309).
-
-    A region's key is its H3 res-5 cell, so one region's people share a shard.
-    """
-    return crc32(f"{kind}:{key}".encode()) % SLOTS
 
 
 def owner_of(channel: str) -> tuple[str, str]:
@@ -27,6 +18,8 @@ def owner_of(channel: str) -> tuple[str, str]:
         channel = channel.partition(":")[2]
     if channel.startswith("room:"):
         return "room", channel.removeprefix("room:")
+    if channel.startswith("fence:"):
+        return "fence", channel.removeprefix("fence:").partition("@")[0]
     _, _, user = channel.partition("@")
     return "user", user.partition("#")[0]
 
@@ -42,6 +35,8 @@ def addressee(message: wire.Request) -> tuple[str, str]:
         return "region", message.region
     if isinstance(message, wire.Crossing):
         return "room", message.room
+    if isinstance(message, wire.FenceMoved):
+        return "fence", message.fence
     if isinstance(message, wire.Refresh | wire.Remind):
         return message.kind, message.key
     raise EngineError(ErrorCode.INTERNAL, f"{type(message).__name__} has no addressee")

@@ -18,6 +18,7 @@ from actors.activation import LinkAsker
 from actors.changes import listen_to_changes
 from actors.effects import NOBODY, Answer, Asker, Draft, Fan, Refuse, Send
 from actors.fanout import RELAY_ABOVE
+from actors.fence_host import FenceHost
 from actors.hand_off import SLOT_MESSAGES
 from actors.housekeeping import Housekeeping
 from actors.intake import PositionIntake
@@ -105,12 +106,12 @@ class Shard(Turns):
         self.pool = await open_pool(self.config.database_url, application_name=name)
         self.valkey = open_valkey(self.config.redis_url)
         rooms = RoomHost(self)
-        users = UserHost(self)
+        users, fences = UserHost(self), FenceHost(self)
         self.intake = users.intake
         self.settle = users.intake.settle
-        self.hosts = {"room": rooms, "user": users, "region": RegionHost(self)}
+        self.hosts = {"room": rooms, "user": users, "region": RegionHost(self), "fence": fences}
         await self.splits.reload()
-        self.reminders.handlers["user"] = users.remind
+        self.reminders.handlers |= {"user": users.remind, "fence": fences.remind}
         await users.crossings.reload()
         site = self.config.site
         address = address_of(self.config.run_dir, f"shard-{self.config.shard}", site)

@@ -28,7 +28,7 @@ class Measured(Protocol):
         """The way to gateways."""
 
 
-KINDS = ("room", "user", "region")
+KINDS = ("room", "user", "region", "fence")
 
 
 def measure(shard: Measured) -> None:

@@ -30,7 +30,7 @@ from storage.postgres import UNREACHABLE
 log = logging.getLogger("hereabouts.shard")
 
 _RETRY_S = 0.2
-_NEEDS_NO_ACTIVATION = (wire.Refresh, wire.RowsTold, wire.Vacant)
+_NEEDS_NO_ACTIVATION = (wire.Refresh, wire.RowsTold, wire.Vacant, wire.FenceMoved)
 """Nothing changes for an actor that is not live."""
 
 _OF_THE_LIVING = frozenset({wire.Subscribe, wire.RowsTold, wire.Remind, wire.Here})
@@ -92,7 +92,7 @@ class Turns(ABC):
                 self.moving.misplaced(Waiting(message, asker, gateway))
                 return
             if isinstance(message, _NEEDS_NO_ACTIVATION) or (
-                kind == "room" and isinstance(message, wire.Unsubscribe)
+                kind in ("room", "fence") and isinstance(message, wire.Unsubscribe)
             ):
                 asker.answer({})
                 return

@@ -102,7 +102,10 @@ def _dev_users(arguments: argparse.Namespace) -> int:
 
     settings = _load(arguments).settings
     place = layout.layout_of(settings.data)
-    for user in asyncio.run(create(settings, place, arguments.count, arguments.prefix, arguments.ttl)):
+    create_them = create(
+        settings, place, arguments.count, arguments.prefix, arguments.ttl, roles=arguments.role
+    )
+    for user in asyncio.run(create_them):
         print(json.dumps(user))
     return 0
 
@@ -199,6 +202,11 @@ def _parser(replay_arguments: bool) -> argparse.ArgumentParser:
     users.add_argument(
         "--ttl", type=float, default=86_400.0, metavar="S", help="seconds the tokens are valid"
     )
+    users.add_argument(
+        "--role", action="append", default=[], choices=["app"],
+        help="a role for all of them; app: their fences may take people into rooms without an opt-in, and "
+        "they see every fence's events",
+    )  # fmt: skip
     users.add_argument("--json", action="store_true", help="one JSON object a line (it always is)")
     users.set_defaults(run=_dev_users)
 

@@ -1,7 +1,7 @@
 """`hereabouts dev-users`: accounts ready for use, each with a token, for development and benchmarks."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import asyncpg
 
@@ -19,8 +19,8 @@ from storage.postgres import open_pool
 BATCH = 1_000
 
 
-async def create(
-    settings: Settings, place: Layout, count: int, prefix: str, ttl_s: float
+async def create(  # noqa: PLR0917
+    settings: Settings, place: Layout, count: int, prefix: str, ttl_s: float, roles: Sequence[str] = ()
 ) -> list[dict[str, str]]:
     """`count` users with their tokens: {"user", "handle", "token"}. Raises OperatorError."""
     state = engine.read(place.state) if place.data.is_dir() else None
@@ -36,7 +36,7 @@ async def create(
             users = [
                 user
                 for size in _batches(count)
-                for user in await create_ready_users(pool, count=size, prefix=prefix)
+                for user in await create_ready_users(pool, count=size, prefix=prefix, roles=roles)
             ]
         finally:
             await pool.close()

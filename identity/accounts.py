@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -225,11 +225,13 @@ def _is_repeat(found: SessionRow, successor: RefreshToken, device: str | None, n
     )
 
 
-async def create_ready_users(pool: Any, count: int, prefix: str) -> list[tuple[UserId, str]]:
+async def create_ready_users(
+    pool: Any, count: int, prefix: str, roles: Sequence[str] = ()
+) -> list[tuple[UserId, str]]:
     """`count` users for development and benchmarks: active, adult, visible to everyone at res 8, addable by
     everyone, without a password. Handles `<prefix>-000001` … go on where the last call ended.
     """
     if re.fullmatch(HANDLE, f"{prefix}-000001") is None:
         raise HandleInvalidError
     async with pool.acquire() as connection:
-        return await insert_ready_users(connection, count, prefix)
+        return await insert_ready_users(connection, count, prefix, roles)

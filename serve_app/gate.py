@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Path, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -13,6 +13,7 @@ from identity.tokens import TokenExpired, TokenInvalid
 from serve_app.errors import Refusal, not_found
 from serve_app.services import Services, services
 from serve_app.throttle import OPEN, READ, REFUSED, WRITE, Policy, Verdict
+from storage import fence_events
 from storage.ids import FenceId, PlaceId, RoomId, SessionId, ShareId, UserId, is_id
 from storage.rooms import MemberRow, RoomRow, load_member, load_room, members_of
 
@@ -119,6 +120,13 @@ async def look_at_room(here: Services, me: Me, room: RoomId) -> tuple[RoomRow, M
             if relation.blocked:
                 raise not_found()
     return found, member
+
+
+async def access_fence(connection: Any, me: Me, fence: FenceId) -> None:
+    """Lets the fence's owner and apps look at what happens there; otherwise 404, whatever the reason."""
+    head = await fence_events.head(connection, fence)
+    if head is None or (me.user != head.owner and not await fence_events.is_app(connection, me.user)):
+        raise not_found()
 
 
 _ID = Path(

@@ -5,26 +5,27 @@ from typing import Literal
 from actors.protocol import EngineError, ErrorCode
 from storage.ids import is_id
 
-Kind = Literal["room", "presence", "near", "share", "fences", "me"]
+Kind = Literal["room", "presence", "near", "share", "fence", "fences", "me"]
 
 MODES: dict[Kind, str] = {
-    "room": "stream", "presence": "map", "near": "map", "share": "map", "fences": "stream", "me": "stream",
+    "room": "stream", "presence": "map", "near": "map", "share": "map", "fence": "stream",
+    "fences": "stream", "me": "stream",
 }  # fmt: skip
 """The mode that a channel is subscribed in unless another is asked for."""
 
 OTHER_MODES: dict[Kind, tuple[str, ...]] = {
-    "room": ("cache", "passive"), "fences": ("cache",), "me": ("cache",),
+    "room": ("cache", "passive"), "fence": ("cache", "map"), "fences": ("cache",), "me": ("cache",),
 }  # fmt: skip
 """The modes that it has besides."""
 
 PASSIVE = "passive:"
 """What a gateway puts before a channel's name where only its counters are wanted."""
 
-_LATER = ("fence:",)
 
-
-def internal_name(ch: str, user: str, connection: str) -> tuple[Kind, str]:
-    """The kind and the internal name of a client's channel. Raises EngineError 102, 103 or 108.
+def internal_name(  # noqa: PLR0911 - one line per kind
+    ch: str, user: str, connection: str, mode: str = ""
+) -> tuple[Kind, str]:
+    """The kind and the internal name of a client's channel. Raises EngineError 102 or 103.
 
     An id that can't be one is answered like one that is not there (103).
     """
@@ -40,12 +41,13 @@ def internal_name(ch: str, user: str, connection: str) -> tuple[Kind, str]:
     if kind == "share" and rest:
         _require_id(rest)
         return "share", f"{ch}@{user}#{connection}"
+    if kind == "fence" and rest:
+        _require_id(rest)
+        return "fence", f"{ch}@map#{connection}" if mode == "map" else ch
     if ch == "near":
         return "near", f"near@{user}#{connection}"
     if ch in ("fences", "me"):
         return ch, f"{ch}@{user}"  # type: ignore[return-value] # mypy narrows no text to a Literal
-    if ch.startswith(_LATER) and ch not in _LATER:
-        raise EngineError(ErrorCode.NOT_AVAILABLE, "this channel is not served yet")
     raise EngineError(ErrorCode.UNKNOWN_CHANNEL, "no channel has such a name")
 
 
@@ -57,6 +59,12 @@ def client_name(name: str) -> str:
 def held_as(name: str, mode: str) -> str:
     """Under which name a gateway holds a channel in this mode."""
     return PASSIVE + name if mode == "passive" else name
+
+
+def possible_names(ch: str, user: str, connection: str) -> tuple[str, ...]:
+    """All names under which a gateway may hold a client's channel for a connection. Raises as above."""
+    name = internal_name(ch, user, connection)[1]
+    return tuple(dict.fromkeys((name, PASSIVE + name, internal_name(ch, user, connection, "map")[1])))
 
 
 def _require_id(text: str) -> None:

@@ -10,7 +10,7 @@ from actors.metrics import count
 from actors.protocol import RECOVERY_LIMIT, EngineError, ErrorCode
 from serve_app import commands
 from serve_app.frames import Envelope
-from serve_app.names import MODES, OTHER_MODES, Kind, held_as, internal_name
+from serve_app.names import MODES, OTHER_MODES, Kind, held_as, internal_name, possible_names
 from serve_app.paging import CATCH_UP_S, caught_up, first_page, next_page, page_size
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ def sub(session: "Session", frame_id: int, body: commands.Sub, _: Envelope) -> N
 
 def unsub(session: "Session", frame_id: int, body: commands.Unsub, _envelope: Envelope) -> None:
     """Leaves; nothing of the channel comes after the reply."""
-    _, name = internal_name(body.ch, session.connection.user, session.connection.id)
-    if held_as(name, "passive") in session.connection.subscriptions:
-        name = held_as(name, "passive")
+    names = possible_names(body.ch, session.connection.user, session.connection.id)
+    held = session.connection.subscriptions.keys() | session.late_unsubs.keys()
+    name = next((each for each in names if each in held), names[0])
     waiting = session.late_unsubs.get(name)
     if waiting is not None:
         waiting.append(frame_id)
@@ -39,13 +39,14 @@ def unsub(session: "Session", frame_id: int, body: commands.Unsub, _envelope: En
 def subscribe(session: "Session", ch: str, options: commands.SubscriptionOptions, done: Done) -> None:
     """Subscribes to a client's channel; `done` gets the `sub` result. Raises EngineError."""
     connection, limit = session.connection, session.around.limits.subs
-    kind, ch_name = internal_name(ch, connection.user, connection.id)
+    kind, ch_name = internal_name(ch, connection.user, connection.id, options.mode or "")
     mode = options.mode or MODES[kind]
     name = held_as(ch_name, mode)
     if options.cursor is not None:
         _turn_page(session, ch, name, options.cursor, done)
         return
-    if ch_name in connection.subscriptions or held_as(ch_name, "passive") in connection.subscriptions:
+    names = possible_names(ch, connection.user, connection.id)
+    if any(each in connection.subscriptions for each in names):
         raise EngineError(ErrorCode.ALREADY_SUBSCRIBED, "this connection is subscribed to it")
     if len(connection.subscriptions) >= limit:
         raise EngineError(ErrorCode.LIMIT, f"a connection has at most {limit} subscriptions")

@@ -139,7 +139,9 @@ async def living_users(connection: Any, users: Sequence[str]) -> dict[UserId, st
     return {UserId(row["id"]): row["who_can_add_me"] for row in rows}
 
 
-async def insert_ready_users(connection: Any, count: int, prefix: str) -> list[tuple[UserId, str]]:
+async def insert_ready_users(
+    connection: Any, count: int, prefix: str, roles: Sequence[str] = ()
+) -> list[tuple[UserId, str]]:
     """`count` users `<prefix>-000001` … who are active, adult and visible to everybody at res 8; numbering
     goes on where an earlier call ended. They cannot sign in with a password.
     """
@@ -158,10 +160,11 @@ async def insert_ready_users(connection: Any, count: int, prefix: str) -> list[t
             batch = [(UserId(new_id()), f"{prefix}-{number:06d}") for number in numbers]
             await connection.execute(
                 "INSERT INTO users (id, handle, birth_date, visibility_audience, visibility_precision, "
-                "who_can_add_me) SELECT id, handle, '1990-01-01', 'everyone', 'r8', 'everyone' "
+                "who_can_add_me, roles) SELECT id, handle, '1990-01-01', 'everyone', 'r8', 'everyone', $3 "
                 "FROM unnest($1::uuid[], $2::text[]) AS ready (id, handle)",
                 [user for user, _ in batch],
                 [handle for _, handle in batch],
+                list(roles),
             )
             created += batch
     return created

@@ -1,11 +1,18 @@
 """Crossings of fences as they are stored: visits, the events of people and of fences, memberships."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import asyncpg
 
+from storage.fences import remove_fence
+from storage.ids import UserId, new_id
 from storage.messages import moment
+from storage.outbox import notify
+
+ERASED = "account_erased"
+"""The reason of the exits of somebody whose account is no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +99,47 @@ async def places(connection: asyncpg.Connection, crossings: Sequence[CrossingRow
         [c.room or None for c in crossings],
     )
     return [Place(**row) for row in rows]
+
+
+async def close_visits(connection: asyncpg.Connection, user: str, at_ms: int) -> None:
+    """Ends all visits of somebody who is no more, once each, and the memberships that they came with. In the
+    caller's transaction; it needs no epoch, since a visit ends once, whoever ends it.
+    """
+    rows = await connection.fetch(
+        """SELECT fence_id::text AS fence, visit, entered_at FROM fence_visits
+        WHERE user_id = $1 AND exited_at IS NULL ORDER BY fence_id""",
+        user,
+    )
+    ended = []
+    for row in rows:
+        entered_ms = round(row["entered_at"].timestamp() * 1000)
+        at = max(at_ms, entered_ms)
+        body = {
+            "fence": row["fence"], "event": "exit", "at_ms": at, "entered_at_ms": entered_ms,
+            "confidence": 1.0, "dwell_s": (at - entered_ms) / 1_000, "reason": ERASED, "v": 1,
+        }  # fmt: skip
+        text = json.dumps(body, separators=(",", ":"))
+        ended.append(CrossingRow(user, 0, row["fence"], row["visit"], "exit", at, text, new_id()))
+    if ended:
+        await record(connection, [], ended)
+    rooms = await connection.fetch(
+        """UPDATE room_members SET state = 'left', by_fence = NULL
+        WHERE user_id = $1 AND by_fence IS NOT NULL AND state = 'member' AND role = 'member'
+        RETURNING room_id::text AS room""",
+        user,
+    )
+    fences = {("fence", row["fence"]) for row in rows}
+    await notify(connection, fences | {("room", row["room"]) for row in rooms})
+
+
+async def erase(connection: asyncpg.Connection, user: str, at_ms: int) -> None:
+    """Somebody is no more: their visits end, what they granted is forgotten, and no fence's log knows them;
+    their own fences are removed. In the caller's transaction.
+    """
+    await close_visits(connection, user, at_ms)
+    await connection.execute("DELETE FROM fence_grants WHERE user_id = $1", user)
+    await connection.execute("UPDATE fence_events SET user_id = NULL WHERE user_id = $1", user)
+    for row in await connection.fetch(
+        "SELECT id::text AS fence FROM fences WHERE owner_id = $1 AND removed_at IS NULL", user
+    ):
+        await remove_fence(connection, row["fence"], UserId(user))

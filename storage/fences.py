@@ -2,10 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from storage import reminders
 from storage.ids import FenceId, RoomId, UserId
+from storage.outbox import write_event
+from storage.placement import slot_of
+
+CLOSE_AFTER = timedelta(seconds=2)
+"""So long after a fence ended its actor looks who is still inside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,8 @@ async def insert_fence(connection: Any, fence: FenceRow) -> None:
         fence.gap_s,
         fence.expires_at,
     )
+    if fence.expires_at is not None:
+        await _remind(connection, fence.fence, "expire", fence.expires_at)
 
 
 async def load_fence(connection: Any, fence: FenceId) -> FenceRow | None:
@@ -72,14 +80,45 @@ async def fences_page(connection: Any, *, after: str | None, limit: int) -> list
 
 
 async def remove_fence(connection: Any, fence: FenceId, owner: UserId) -> bool:
-    """Whether `owner` had such a fence and it is now removed."""
+    """Whether `owner` had such a fence and it is now removed; whoever is inside is let out (GEO-17). In the
+    caller's transaction.
+    """
     removed = await connection.fetchval(
-        "UPDATE fences SET removed_at = now() WHERE id = $1 AND owner_id = $2 AND removed_at IS NULL "
-        "RETURNING true",
+        "UPDATE fences SET removed_at = now(), removed_why = 'fence_removed' "
+        "WHERE id = $1 AND owner_id = $2 AND removed_at IS NULL RETURNING true",
         fence,
         owner,
     )
+    if removed:
+        await _remind(connection, fence, "close", datetime.now(UTC) + CLOSE_AFTER)
+        await _ended(connection, fence, "fence.removed")
     return bool(removed)
+
+
+async def expire_fence(connection: Any, fence: str, now_ms: int, why: str) -> bool:
+    """Whether the fence's time is over, and it is now removed. In the caller's transaction."""
+    expired = await connection.fetchval(
+        "UPDATE fences SET removed_at = now(), removed_why = $3 "
+        "WHERE id = $1 AND removed_at IS NULL AND expires_at <= $2 RETURNING true",
+        fence,
+        datetime.fromtimestamp(now_ms / 1_000, UTC),
+        why,
+    )
+    if expired:
+        await _ended(connection, fence, "fence.expired")
+    return bool(expired)
+
+
+async def _ended(connection: Any, fence: str, what: str) -> None:
+    touches = [("fences", fence), ("reminder", fence)]
+    await write_event(connection, type=what, aggregate=f"fence:{fence}", payload={}, touches=touches)
+
+
+async def _remind(connection: Any, fence: str, name: str, at: datetime) -> None:
+    """The fence's actor is to be told at that time (actors/fence_host.py)."""
+    due_ms = round(at.timestamp() * 1000)
+    reminder = reminders.Reminder("fence", fence, name, slot_of("fence", fence), due_ms)
+    await reminders.put(connection, reminder, None)
 
 
 async def bind_room(connection: Any, fence: FenceId, owner: UserId, room: RoomId) -> bool:

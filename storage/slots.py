@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 import asyncpg
 
-SLOTS = 1024
+from storage.placement import SLOTS
 
 
 class DeposedError(Exception):

@@ -4,15 +4,29 @@ import json
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Response
-from pydantic import ConfigDict, Field
+from fastapi import APIRouter, Query, Response
+from pydantic import AwareDatetime, ConfigDict, Field
 
+from actors.protocol import OFFSET_LIMIT
 from geo.geojson import ShapeError, parse_shape
 from identity.audience import allows
 from identity.relations import load_relations
 from serve_app.errors import Fault, invalid, not_found
-from serve_app.gate import Caller, FenceInPath, Me, ServicesHere
-from serve_app.schemas import LIMIT_DEFAULT, Answer, Audience, Body, Cursor, Id, Limit, Line, Page, problems
+from serve_app.gate import Caller, FenceInPath, Me, ServicesHere, access_fence
+from serve_app.schemas import (
+    LIMIT_DEFAULT,
+    Answer,
+    Audience,
+    Body,
+    Cursor,
+    Id,
+    Limit,
+    Line,
+    Offset,
+    Page,
+    problems,
+)
+from storage import fence_events
 from storage.fences import (
     FenceRow,
     fences_page,
@@ -45,20 +59,26 @@ _CAFE: dict[str, Any] = {
 
 class Geometry(Body):
     """A Polygon, a MultiPolygon, or a Point that `properties.radius_m` makes a circle; at most 10,000
-    vertices. Positions are [longitude, latitude] in WGS84 degrees.
+    vertices. Positions are [longitude, latitude] in WGS84 degrees. Not of RFC 7946 is H3: `cells`, at most
+    10,000 of resolutions 5 to 12.
     """
 
-    type: Literal["Polygon", "MultiPolygon", "Point"]
-    coordinates: list[Any]
+    type: Literal["Polygon", "MultiPolygon", "Point", "H3"]
+    coordinates: list[Any] | None = None
+    cells: list[str] | None = None
     radius_m: Annotated[float, Field(ge=1, le=100_000)] | None = None
     bbox: list[float] | None = None
 
 
 class FenceProperties(Body):
-    """`audience` is who the fence may notice; `room` (mine to run) is the place's room."""
+    """`audience` is who the fence may notice; `room` (mine to run) is the place's room. A stay of `dwell_s`
+    without a gap of more than `gap_s` between fixes is a dwell. At `expires_at` the fence is removed.
+    """
 
     name: Annotated[Line, Field(min_length=1, max_length=100)]
     dwell_s: Annotated[int, Field(ge=1, le=86_400)] = 300
+    gap_s: Annotated[int, Field(ge=1, le=86_400)] = 900
+    expires_at: Annotated[AwareDatetime, Field(strict=False, description="RFC 3339")] | None = None
     confirm_fixes: Annotated[int, Field(ge=1, le=10)] = 2
     audience: Audience = "everyone"
     room: Id | None = None
@@ -88,6 +108,8 @@ class FenceShown(Answer):
 
     name: str
     dwell_s: int
+    gap_s: int
+    expires_at: str | None
     confirm_fixes: int
     audience: Audience
     room: str | None
@@ -116,6 +138,8 @@ def _fence(row: FenceRow, grant: tuple[str, bool] | None) -> Fence:
         properties=FenceShown(
             name=row.name,
             dwell_s=row.dwell_s,
+            gap_s=row.gap_s,
+            expires_at=None if row.expires_at is None else row.expires_at.isoformat(),
             confirm_fixes=row.confirm_fixes,
             audience=row.audience,  # type: ignore[arg-type] # the table's CHECK says so
             room=row.room,
@@ -148,6 +172,8 @@ def _shape(wish: FenceWish) -> str:
     given: dict[str, Any] = {"type": wish.geometry.type, "coordinates": wish.geometry.coordinates}
     if wish.geometry.type == "Point":
         given["radius_m"] = radius_m
+    if wish.geometry.type == "H3":
+        given = {"type": "H3", "cells": wish.geometry.cells}
     try:
         return json.dumps(parse_shape(given).geometry, allow_nan=False)
     except ShapeError as error:
@@ -171,8 +197,13 @@ async def post_fence(wish: FenceWish, me: Caller, here: ServicesHere, response: 
         audience=asked.audience,
         room=None if asked.room is None else RoomId(asked.room),
         created_at=here.now,
+        gap_s=asked.gap_s,
+        expires_at=asked.expires_at,
     )
+    if row.expires_at is not None and row.expires_at <= here.now:
+        raise invalid("This fence would be over.", Fault("body.properties.expires_at", "in the past"))
     touches = [("fences", str(row.fence))]
+    touches += [("reminder", str(row.fence))] if row.expires_at is not None else []
     async with here.pool.acquire() as connection, connection.transaction():
         if row.room is not None:
             mine = await load_member(connection, row.room, me.user)
@@ -187,7 +218,7 @@ async def post_fence(wish: FenceWish, me: Caller, here: ServicesHere, response: 
             payload={"owner": me.user, "room": row.room},
             touches=touches,
         )
-    await here.refresh(touches)
+    await here.refresh(touches[:1])
     response.headers["Location"] = f"/v1/fences/{row.fence}"
     return _fence(row, None)
 
@@ -221,8 +252,45 @@ async def delete_fence(fence: FenceInPath, me: Caller, here: ServicesHere) -> Re
     async with here.pool.acquire() as connection, connection.transaction():
         if not await remove_fence(connection, fence, me.user):
             raise not_found()
-        await write_event(
-            connection, type="fence.removed", aggregate=f"fence:{fence}", payload={}, touches=touches
-        )
     await here.refresh(touches)
     return Response(status_code=204)
+
+
+class FenceEvent(Answer):
+    """As an `m` of the channel `fence:<id>`: offset, Unix ms, id, and what happened. `d.user` is there only
+    where that person grants the fence's owner `exact`; `d.inside` is how many were inside after it.
+    """
+
+    o: int
+    t: int
+    i: str
+    u: str
+    d: Any
+
+
+class FenceEvents(Answer):
+    """Ascending. `next` goes into `after`; null at the end."""
+
+    items: list[FenceEvent]
+    next: int | None
+
+
+@router.get("/{fence}/events", summary="What happened at a fence", responses=problems(404))
+async def get_fence_events(
+    fence: FenceInPath,
+    me: Caller,
+    here: ServicesHere,
+    after: Annotated[Offset, Query(description="Past this offset")] = 0,
+    limit: Limit = LIMIT_DEFAULT,
+) -> FenceEvents:
+    """For its owner and apps, also when it has ended; 404 for everybody else."""
+    async with here.pool.acquire() as connection:
+        await access_fence(connection, me, fence)
+        found = await fence_events.events(
+            connection, fence, me.user, after=after, before=OFFSET_LIMIT, limit=limit + 1
+        )
+    items = [
+        FenceEvent(o=each.offset, t=each.at_ms, i=each.id, u="", d=json.loads(each.body))
+        for each in found[:limit]
+    ]
+    return FenceEvents(items=items, next=items[-1].o if len(found) > limit else None)

@@ -251,6 +251,7 @@ async def _haunt(connection: Any, user: UserId, wish: GhostWish, now: datetime) 
 @router.put("/fences/{fence}", summary="What a fence may do with me", responses=problems(404))
 async def put_fence_grant(wanted: Grant, fence: FenceInPath, me: Caller, here: ServicesHere) -> Grant:
     """Without this, a fence's owner sees a count, and its room is not joined (GEO-14)."""
+    touches = [("user", str(me.user)), ("fence", str(fence))]
     async with here.pool.acquire() as connection, connection.transaction():
         await visible_fence(connection, me, fence)
         await put_grant(connection, me.user, fence, grant=wanted.grant, auto_join=wanted.auto_join)
@@ -259,7 +260,7 @@ async def put_fence_grant(wanted: Grant, fence: FenceInPath, me: Caller, here: S
             type="fence.granted",
             aggregate=f"fence:{fence}",
             payload={"user": me.user, "grant": wanted.grant, "auto_join": wanted.auto_join},
-            touches=[("user", me.user)],
+            touches=touches,
         )
-    await here.refresh([("user", me.user)])
+    await here.refresh(touches)
     return wanted

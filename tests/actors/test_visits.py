@@ -1,69 +1,23 @@
 """Visits of fences: what time, others and the fence's end make of them, and whom a fence may notice."""
 
-import time
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
-from fencing import BERLIN, fence, move, square
+from fencing import AWAY, BERLIN, Clock, change, fence, move, square, told, until_told, visit
 
 from actors import messages as wire
 from actors.crossing_log import CrossingLog
 from actors.placement import slot_of
-from actors.turns import Turns
 from storage import crossings as table
 
-AWAY = (BERLIN[0] + 0.02, BERLIN[1])
 PARK = square(*BERLIN)
-
-
-class Clock:
-    """The shards' clock, which a test moves on."""
-
-    def __init__(self) -> None:
-        self.ahead_ms = 0
-
-    def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000 + self.ahead_ms
-
-    def pass_s(self, seconds: float) -> None:
-        self.ahead_ms += round(seconds * 1000)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(Turns, "now_ms", lambda _: clock.now_ms())
-    return clock
-
-
-async def told(small: Any, user: str) -> list[tuple[str, str | None]]:
-    rows = await small.pool.fetch(
-        """SELECT body->>'event' AS event, body->>'reason' AS reason FROM user_events
-        WHERE user_id = $1 AND stream = 'fences' ORDER BY "offset" """,
-        user,
-    )
-    return [tuple(row) for row in rows]
-
-
-async def until_told(small: Any, user: str, count: int) -> list[tuple[str, str | None]]:
-    for _ in range(1_000):
-        found = await told(small, user)
-        if len(found) >= count:
-            return found
-        await small.until_next()
-    raise AssertionError(f"{found}, not {count}")
-
-
-async def visit(small: Any, user: str, at_ms: int, place: tuple[float, float] = BERLIN) -> None:
-    """Two fixes, a second apart, that confirm each other."""
-    await move(small, user, *place, at_ms)
-    await move(small, user, *place, at_ms + 1000)
-
-
-async def change(small: Any, fence: str) -> None:
-    await small.router.refresh("fences", fence)
+    return Clock(monkeypatch)
 
 
 async def remove(small: Any, fence: str) -> None:

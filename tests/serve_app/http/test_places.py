@@ -1,9 +1,12 @@
 """Fences, positions and who is near, over HTTP."""
 
+import json
 import time
 
 import pytest
 
+from storage import crossings
+from storage.crossings import CrossingRow
 from storage.ids import new_id
 
 SQUARE = {
@@ -183,3 +186,40 @@ async def test_a_cell_has_an_outline_that_may_be_kept_for_good(town):
     assert cell["properties"]["resolution"] == 8
     for wrong in ("881f1d4887ffff", "0", "881F1D4887FFFFF", "zzzzzzzzzzzzzzz", "8" * 400, "115283473ffffff"):
         await somebody.get(f"/v1/cells/{wrong}", 404)
+
+
+async def test_a_fence_may_be_cells_and_may_have_an_end(town):
+    ada = await town.person()
+    cells = {"type": "H3", "cells": ["891f1d48177ffff", "891f1d48167ffff"]}
+    ends = "2125-01-01T00:00:00+00:00"
+    made = await ada.post("/v1/fences", feature(cells, gap_s=60, expires_at=ends))
+    assert made["geometry"] == cells
+    assert (made["properties"]["gap_s"], made["properties"]["expires_at"]) == (60, ends)
+    await ada.post("/v1/fences", feature(cells, expires_at="2020-01-01T00:00:00Z"), 422)
+    await ada.post("/v1/fences", feature(cells, expires_at="2125-01-01T00:00:00"), 422)
+    await ada.post("/v1/fences", feature({"type": "H3", "cells": ["891f1d48177fff"]}), 422)
+
+
+async def test_what_happens_at_a_fence_is_its_owners_to_read(town):
+    """GEO-14: named only where the person grants it now; everybody else finds nothing."""
+    ada, bob = await town.people(2)
+    fence = (await ada.post("/v1/fences", feature()))["id"]
+    await bob.put(f"/v1/me/fences/{fence}", {"grant": "exact"})
+    async with town.pool.acquire() as connection:
+        await connection.execute("INSERT INTO slots SELECT n, 0, 1 FROM generate_series(0, 9) AS s (n)")
+        for number, event in enumerate(("enter", "dwell", "exit"), 1):
+            body = json.dumps({"fence": fence, "event": event, "at_ms": number})
+            row = CrossingRow(bob.user, 0, fence, 1, event, number * 1_000, body, new_id())
+            await crossings.record(connection, [(0, 1)], [row])
+    page = await ada.get(f"/v1/fences/{fence}/events?limit=2")
+    assert [(each["o"], each["d"]["event"], each["d"]["user"]) for each in page["items"]] == [
+        (1, "enter", bob.user), (2, "dwell", bob.user),
+    ]  # fmt: skip
+    rest = await ada.get(f"/v1/fences/{fence}/events?after={page['next']}")
+    assert ([each["d"]["inside"] for each in rest["items"]], rest["next"]) == ([0], None)
+    await bob.put(f"/v1/me/fences/{fence}", {"grant": "count"})
+    assert not any("user" in each["d"] for each in (await ada.get(f"/v1/fences/{fence}/events"))["items"])
+    await bob.get(f"/v1/fences/{fence}/events", 404)
+    await ada.get(f"/v1/fences/{new_id()}/events", 404)
+    await ada.delete(f"/v1/fences/{fence}")
+    assert len((await ada.get(f"/v1/fences/{fence}/events"))["items"]) == 3
