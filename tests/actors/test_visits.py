@@ -37,6 +37,7 @@ async def test_a_stay_dwells_and_a_silence_ends_it_by_the_clock_alone(small: Any
     await until_told(small, ann, 2)
     clock.pass_s(550)
     await move(small, ann, *BERLIN, clock.now_ms())  # still there
+    await small.sweep()
     clock.pass_s(600)
     await small.sweep()
     assert await told(small, ann) == [("enter", None), ("dwell", None)]
