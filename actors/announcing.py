@@ -42,17 +42,9 @@ def placed(state: UserState, now_ms: int) -> list[UserEffect]:
         for region in state.announced.keys() - {home}
     ]
     enter = wire.RegionEnter(
-        0,
-        home,
-        state.user,
-        cell,
-        audience,
-        precision,
-        last.t_ms,
-        state.is_online,
-        fine,
-        _stamp(state, now_ms),
-    )
+        0, home, state.user, cell, audience, precision, last.t_ms, state.is_online, fine,
+        _stamp(state, now_ms), counts=not state.probing.is_limited,
+    )  # fmt: skip
     state.announced = {home: told}
     return [*effects, ToRegion(enter), *rewatch(state)]
 

@@ -23,7 +23,8 @@ from actors.near_people import told_resolution
 from actors.person import UserEffect, UserState
 from actors.position_messages import Records, fixes_of, unpacked
 from actors.workload import SAMPLE_MASK, Workload
-from geo.intake import ACCURACY, LIVE, OUTCOMES, Intake, take_in
+from geo.intake import ACCURACY, JUMP, LIVE, OUTCOMES, Intake, take_in
+from geo.probing import HELD, TELEPORT
 from geo.table import PositionTable
 
 GATHER_S = 0.008
@@ -147,6 +148,10 @@ class PositionIntake:
             activation.used_at_ms = now_ms
         rows = np.fromiter((activation.row for activation in people), np.intp, len(people))
         taken = take_in(self.table, rows, fixes_of(records), now_ms, shard.config.position_ttl_ms)
+        for index in np.flatnonzero(taken.outcomes == JUMP).tolist():
+            people[index].state.probing.note(HELD, now_ms)
+        for index in np.flatnonzero(np.bincount(taken.accepted_by) > 1).tolist():
+            people[index].state.probing.note(TELEPORT, now_ms)  # a held fix came with the one that agrees
         if taken.accepted.size:
             by = taken.accepted_by.tolist()
             self._moves().extend([people[index] for index in by], taken.accepted)

@@ -1,10 +1,13 @@
 """A shard's part in `near`: its people's views, reviewed when something around them has changed."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
+
+from redis.exceptions import RedisError
 
 from actors import messages as wire
 from actors import near_people
@@ -15,11 +18,15 @@ from actors.host import Hosting
 from actors.near import near_filter
 from actors.near_people import Around
 from actors.person import UserState
+from actors.protocol import EngineError, ErrorCode
 from actors.viewers import Viewer, Viewers
 from geo.cells import Cell, regions_within
 from geo.privacy import Audience, coarse
 from geo.proximity import LIMIT_MAX, RADIUS_MAX_M
+from storage import probing
 from storage.ids import new_id
+
+log = logging.getLogger("hereabouts.user")
 
 EVERY_S = 1.0
 SLICE_S = 0.005
@@ -52,6 +59,8 @@ class NearHost:
         state: UserState = activation.state
         message = waiting.message
         assert isinstance(message, wire.Subscribe)
+        if message.shadow is None:
+            self._count(state)
         regions = self._regions(near_people.looks_from(state))
         if message.mode == "map" and message.shadow is None:
             try:
@@ -68,11 +77,35 @@ class NearHost:
     async def look(self, activation: Activation, message: wire.NearQuery, asker: Asker) -> None:
         """One look at who is near."""
         state: UserState = activation.state
+        self._count(state)
         await self.following.caught_up(self._regions(near_people.looks_from(state)))
         shown, _ = near_people.visible_rows(
             state, self.following.people, message.radius_m, Audience(message.audience), online=message.online
         )
         asker.answer({"items": list(shown.values())[: min(message.limit, LIMIT_MAX)]})
+
+    def _count(self, state: UserState) -> None:
+        """Raises EngineError 111 for who looks too often, on whatever connections (GEO-23)."""
+        config = self._shard.config
+        if config.rate_limits:
+            wait_ms = state.probing.look(self._shard.now_ms(), config.near_per_s, config.near_burst)
+            if wait_ms:
+                raise EngineError(ErrorCode.TOO_MANY_REQUESTS, "too many looks around", wait_ms)
+
+    async def restore(self, state: UserState) -> None:
+        """The state was loaded anew: whether the person sees others at city precision."""
+        try:
+            until_ms = await probing.load(self._shard.valkey, state.user)
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("what speaks against a viewer is not known: %s", type(error).__name__)
+        else:
+            state.probing.restore(until_ms, self._shard.now_ms())
+
+    async def _save(self, user: str, until_ms: int) -> None:
+        try:
+            await probing.save(self._shard.valkey, user, until_ms)
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("what speaks against a viewer is not kept: %s", type(error).__name__)
 
     def looks(self, activation: Activation, cell: str) -> None:
         """Somebody looks around from this cell from now on, or not any more."""
@@ -110,8 +143,16 @@ class NearHost:
         self._run(activation, near_people.reviewed(state, self._shard.now_ms(), around))
 
     def expire(self, activation: Activation, now_ms: int) -> None:
-        """Views that were handed over show from now on just what is there."""
+        """Once a second: views that were handed over show from now on just what is there; an hour may begin
+        or end in which the person sees others at city precision.
+        """
         state: UserState = activation.state
+        state.probing.expire(now_ms)
+        if state.probing.unsaved:
+            state.probing.unsaved = False
+            self._shard.spawn(self._save(state.user, state.probing.until_ms))
+        if state.views:
+            self._run(activation, near_people.rewatch(state))
         for near in state.views.values():
             if 0 < near.settles_at_ms <= now_ms:
                 near.settles_at_ms = 0
@@ -136,6 +177,7 @@ class NearHost:
         cells, people = self.following.people.take_changes()
         self._due |= self._viewers.concerned(cells)
         if people:
+            self._due |= self._viewers.far_sighted
             for user, viewer in self._viewers.by_user.items():
                 record = viewer.activation.state.record
                 if not (record.matched.isdisjoint(people) and record.group_mates.isdisjoint(people)):

@@ -26,6 +26,8 @@ from geo.privacy import (
 from geo.proximity import LIMIT_MAX, RADIUS_MAX_M, MapView, band_of
 
 SETTLE_MS = 2_000
+RES_CITY = strangers_resolution(Precision.CITY) or 0
+BAND_WIDEST = band_of(9_999.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ def looks_from(state: UserState) -> Cell | None:
     """The snapped place that the person looks around from; None before their first fix."""
     if state.shown is None:
         return None
-    return parent_of(state.shown.cell, told_resolution(state.record.visibility_precision))
+    resolution = told_resolution(state.record.visibility_precision)
+    return parent_of(state.shown.cell, RES_CITY if state.probing.is_limited else resolution)
 
 
 def rewatch(state: UserState) -> list[UserEffect]:
@@ -140,6 +143,8 @@ def visible_rows(
     if place is None:
         return {}, 0.0
     record = state.record
+    if state.probing.is_limited:
+        return _in_the_city(state, around, place, audience, online=online), RADIUS_MAX_M
     found = [
         each
         for each in _acquainted(state, around, place, audience)
@@ -160,7 +165,25 @@ def visible_rows(
     return {each.user: each.data for each in found[:LIMIT_MAX]}, reach_m
 
 
-def _acquainted(state: UserState, around: Vicinity, place: Cell, audience: Audience) -> Iterator[Seen]:
+def _in_the_city(
+    state: UserState, around: Vicinity, city: Cell, audience: Audience, *, online: bool
+) -> dict[str, dict[str, Any]]:
+    """What somebody sees who can't be where they say: who is in the same city, nothing nearer (GEO-23)."""
+    found = {each.user: each for each in _acquainted(state, around, city, audience, everywhere=True)}
+    if audience is Audience.EVERYONE:
+        hidden = state.record.blocked | state.record.matched | {state.user}
+        found |= {each.user: each for each in around.all_strangers() if each.user not in hidden}
+    there = sorted(
+        user
+        for user, each in found.items()
+        if parent_of(each.data["cell"], RES_CITY) == city and (each.online or not online)
+    )
+    return {user: {"user": user, "cell": city, "band": BAND_WIDEST} for user in there[:LIMIT_MAX]}
+
+
+def _acquainted(
+    state: UserState, around: Vicinity, place: Cell, audience: Audience, *, everywhere: bool = False
+) -> Iterator[Seen]:
     """Those around whom the viewer sees as something else than a stranger does: there may be thousands of
     strangers nearer.
     """
@@ -184,8 +207,9 @@ def _acquainted(state: UserState, around: Vicinity, place: Cell, audience: Audie
         seen = view(Cell(cell), visibility, relation, k=1, active_users_in=lambda _: 1)
         if seen is not None:
             distance_m = round(metres_between(middle.lat, middle.lon, seen.lat, seen.lon), 3)
-            if distance_m <= RADIUS_MAX_M:
-                data = {"user": user, "cell": seen.cell, "band": band_of(distance_m)}
+            if distance_m <= RADIUS_MAX_M or everywhere:
+                band = BAND_WIDEST if everywhere else band_of(distance_m)
+                data = {"user": user, "cell": seen.cell, "band": band}
                 yield Seen(distance_m, user, data, row.online)
 
 

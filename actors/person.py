@@ -15,6 +15,7 @@ from actors.visits import Visiting
 from geo.crossings import Standing
 from geo.fixes import Fix, Reason, Verdict
 from geo.privacy import Shown
+from geo.probing import Probing
 from geo.table import Location
 from storage.streams import UserRecord
 
@@ -70,6 +71,7 @@ class UserState:
     """The time of the fix that it was told."""
     stamp: int = 0
     """Of the last announcement."""
+    probing: Probing = field(default_factory=Probing)
     watching: str = ""
     """The cell that this person looks around from; empty while nobody looks."""
     views: dict[str, NearView] = field(default_factory=dict)

@@ -104,6 +104,8 @@ def _enter(state: RegionState, message: wire.RegionEnter, now_ms: int) -> None:
     if message.online is None and known is not None:
         message.online = known.online
     place(state, message)
+    if not message.counts:
+        return
     for opened in state.crowd.note(_number(message.user), Cell(message.cell), now_ms):
         _recount(state, opened)
 

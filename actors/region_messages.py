@@ -23,6 +23,8 @@ class RegionEnter(Framed, tag=20):
     """A res 9 cell, for matches only, where the person grants them that."""
     stamp: int = 0
     """Rises with all that the person's actor says of their place, to whatever region."""
+    counts: bool = True
+    """Whether they are one of the people that make a crowd; not so who can't be where they say."""
 
 
 class RegionLeave(Framed, tag=21):

@@ -63,6 +63,10 @@ class ShardConfig:
     """Seals people's own places, 64 hexadecimal digits; none are kept without it."""
     position_ttl_ms: int = POSITION_TTL_MS
     """Without a newer fix a person is nowhere after this."""
+    rate_limits: bool = True
+    near_per_s: float = 1.0
+    near_burst: int = 120
+    """How often one person may look around, on average and at once, where there are limits."""
     region_split_users: int = 2_000
     region_split_updates: float = 2_000.0
     """Beyond so many users, or updates per second, a region is split into its children."""

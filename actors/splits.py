@@ -1,9 +1,8 @@
 """Regions that are too much for one actor are split into their child cells, live (ACT-10).
 
 That a region is split is a row in Postgres, so all shards agree on it, also later; Postgres tells them when
-it commits. Each then announces its people to the children instead. For a moment some people are known to the
-parent and some to the children: the parent forgets nobody meanwhile, and nobody is taken off a map that has
-just changed over, so nobody vanishes for anybody.
+it commits. The parent passes its people on to the children, and each shard announces its own to them from
+then on. Nobody is taken off a map that has just changed over, so nobody vanishes for anybody.
 """
 
 import logging

@@ -93,6 +93,7 @@ class UserHost:
             location.shown = Shown(Cell(place.cell), place.outside_since_ms) if place.cell else None
             state.located = True
         await self._ghosts.restore(state)
+        await self.near.restore(state)
         state.fences, state.visiting = restored(record, place.t_ms if place is not None else 0)
         await self.stays.load(state)
         return state

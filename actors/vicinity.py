@@ -113,6 +113,12 @@ class Vicinity:
             walk = self._walks[cell] = Walk(self._nearest(cell))
         return walk
 
+    def all_strangers(self) -> Iterator[Seen]:
+        """Everybody whom strangers may see somewhere, in no order, with no distance."""
+        for cell, users in self._open.items():
+            for user in users:
+                yield Seen(0.0, user, {"user": user, "cell": cell}, self.people[user].online)
+
     def _nearest(self, centre: Cell) -> Iterator[Seen]:
         for distance_m, cells in rings_around(centre).rings:
             here = [[(user, cell) for user in self._open[cell]] for cell in cells if cell in self._open]

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from actors.activation import Activation
-from geo.cells import Cell
+from geo.cells import RES_REGION, Cell, resolution_of
 from geo.rings import rings_around
 
 
@@ -24,6 +24,8 @@ class Viewers:
     """Of one shard. The cost of a change grows with those who look from cells around it."""
 
     by_user: dict[str, Viewer] = field(default_factory=dict)
+    far_sighted: set[str] = field(default_factory=set)
+    """Those who see a whole city, and nothing in it: any change may concern them."""
     _from: dict[Cell, dict[str, Viewer]] = field(default_factory=dict)
     _around: dict[Cell, set[Cell]] = field(default_factory=dict)
     """Cell → those within 5 km from which somebody looks."""
@@ -32,6 +34,8 @@ class Viewers:
         """Somebody looks, or looks from somewhere else."""
         self.remove(user)
         self.by_user[user] = viewer
+        if resolution_of(viewer.cell) <= RES_REGION:
+            self.far_sighted.add(user)
         here = self._from.get(viewer.cell)
         if here is None:
             here = self._from[viewer.cell] = {}
@@ -44,6 +48,7 @@ class Viewers:
         viewer = self.by_user.pop(user, None)
         if viewer is None:
             return
+        self.far_sighted.discard(user)
         here = self._from[viewer.cell]
         del here[user]
         if not here:

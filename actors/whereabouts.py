@@ -5,8 +5,9 @@ from actors.announcing import placed
 from actors.effects import Answer, Asker, Refuse
 from actors.person import Moved, NotLive, UserEffect, UserState
 from actors.position_messages import OK, refusal
-from geo.fixes import Fix, admit
+from geo.fixes import Fix, Verdict, admit
 from geo.intake import OUTCOME_OF
+from geo.probing import HELD, TELEPORT
 
 
 def position(state: UserState, message: wire.Position, asker: Asker, now_ms: int) -> list[UserEffect]:
@@ -17,6 +18,10 @@ def position(state: UserState, message: wire.Position, asker: Asker, now_ms: int
     location = state.location
     admission = admit(fix, location.last, location.held, now_ms)
     location.held = admission.held
+    if admission.verdict is Verdict.HELD:
+        state.probing.note(HELD, now_ms)
+    elif len(admission.accepted) > 1:
+        state.probing.note(TELEPORT, now_ms)
     error = refusal(OUTCOME_OF[admission.verdict, admission.reason])
     if error is not None:
         return [NotLive(admission.verdict, admission.reason), Refuse(asker, error.code, error.message)]

@@ -59,6 +59,7 @@ def deployment(
                 "region_split_users": settings.region_split_users,
                 "position_ttl_ms": int(settings.position_ttl_s * 1000),
                 "privacy_k": settings.privacy_k,
+                "rate_limits": settings.rate_limits,
                 "places_key": derive(secret_key, "places").hex(),
             },
             "gateway": {

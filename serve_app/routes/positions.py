@@ -1,6 +1,6 @@
 """Where I am, told over HTTP, and who is near. A precise position goes to my user actor and nowhere else."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Body, Query
 from pydantic import ConfigDict, Field, model_validator
@@ -18,6 +18,7 @@ BATCH_MAXIMUM = 100
 RADIUS_MAXIMUM_M = 5_000.0
 NEAR_DEFAULT, NEAR_RADIUS_DEFAULT_M = 50, 2_000.0
 
+NearAudience = Literal["matches", "group", "everyone"]
 Degrees = Annotated[float, Field(ge=-90, le=90)]
 Longitude = Annotated[float, Field(ge=-360, le=360)]
 Accuracy = Annotated[float, Field(gt=0, le=5_000)]
@@ -140,12 +141,19 @@ async def post_positions(
 
 
 @router.get("/people/near", summary="Who is near me now")
-async def get_people_near(
+async def get_people_near(  # noqa: PLR0917 - one a query parameter
     me: Caller,
     here: ServicesHere,
     radius_m: Annotated[float, Query(gt=0, le=RADIUS_MAXIMUM_M, allow_inf_nan=False)] = NEAR_RADIUS_DEFAULT_M,
     limit: Limit = NEAR_DEFAULT,
+    audience: Annotated[
+        NearAudience, Query(description="Whom of them: my matches, my groups, or all")
+    ] = "everyone",
+    online: Annotated[bool, Query(description="Only those who are online")] = False,
 ) -> Neighbours:
-    """One look; the `near` channel keeps on telling. Before my first fix: nobody."""
-    reply = await here.router.request("user", me.user, wire.NearQuery(0, me.user, radius_m, limit))
+    """One look, with the filter of the `near` channel, which keeps on telling. Before my first fix: nobody.
+    One person's looks are limited over all their connections: 429.
+    """
+    query = wire.NearQuery(0, me.user, radius_m, limit, audience, online)
+    reply = await here.router.request("user", me.user, query)
     return Neighbours(items=[Neighbour.model_validate(each) for each in reply["items"]])
