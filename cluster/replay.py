@@ -11,16 +11,19 @@ from pathlib import Path
 
 from cluster.demo.account import Account, register, show
 from cluster.demo.client import StoppedError
+from cluster.demo.fences import NAMES as PLACE_NAMES
+from cluster.demo.fences import Fence, fences_around, fences_in
 from cluster.demo.person import Cast, Person
-from cluster.demo.places import NAMES as PLACE_NAMES
 from cluster.demo.places import Place, make_place, opt_in, remove_place
 from cluster.demo.ports import PortError, Ports
 from cluster.demo.story import Story
 from cluster.demo.walks import PAST_MS, Route, Walk, assign, gates
 from cluster.errors import OperatorError
+from cluster.report import writing
+from cluster.report.recorder import Recorder
 from cluster.settings import Settings
 from geo.distance import distance_m
-from geo.traces import TraceError, TracePoint, read_trace
+from geo.traces import TraceError, read_trace
 
 PEOPLE = (
     "ana", "ben", "cleo", "dan", "eve", "finn", "gia", "hugo", "ida", "jon", "kim", "leo", "mia", "noa",
@@ -28,6 +31,9 @@ PEOPLE = (
 )  # fmt: skip
 PEOPLE_MOST = 50
 SPEED_MOST = 100.0
+FENCES_MOST = 50
+"""A replay makes them, each with its room, through the public port."""
+
 FILE_MOST_BYTES = 50_000_000
 TRACE_WANTED = "give GPX, GeoJSON, or a CSV whose first line names lat, lon and maybe t_ms and acc_m"
 ONE_AFTER_ANOTHER_S = 0.3
@@ -55,6 +61,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--places", type=_between(0, len(PLACE_NAMES)), default=2, metavar="N",
         help="how many fences with a room stand on the first file's way (default: 2)",
     )  # fmt: skip
+    parser.add_argument(
+        "--fences", type=Path, metavar="FILE", help="stand these fences there instead (GeoJSON)"
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="HTML", help="write a page of what became of each file's first walker"
+    )
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        help="with --report: only the engine's kernels judge, no engine runs",
+    )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--loop", action="store_true", help="begin again at the end, until Ctrl-C")
     again.add_argument("--once", dest="loop", action="store_false", help="stop at the end (default)")
@@ -64,16 +81,23 @@ async def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Replays to the end of the walks, or for ever with `--loop`; Ctrl-C ends it. Raises OperatorError."""
     routes = [read_route(Path(name)) for name in arguments.files]
     part_ms = round(arguments.part * 60_000) if arguments.part else None
+    given = fences_in(arguments.fences) if arguments.fences else None
+    if arguments.offline:
+        writing.judge_offline(arguments.report, routes, given, arguments.places)
+        return 0
+    if given and len(given) > FENCES_MOST:
+        raise OperatorError(f"{arguments.fences} holds more than {FENCES_MOST} fences")
     walks = assign(routes, max(arguments.people or len(routes) + 1, len(routes)), part_ms)
     ports = Ports(arguments.url or f"http://127.0.0.1:{settings.port}")
     story = Story()
-    replay = Replay(ports, story, arguments.speed, walks)
+    replay = Replay(ports, story, arguments.speed, walks, records=arguments.report is not None)
+    fences = given or fences_around(gates(routes[0], arguments.places, part_ms) if arguments.places else [])
     try:
         await ports.call("GET", "/v1/rt")  # is there an engine at all
         story.note(introduction(routes, walks, arguments.speed, ports.url))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _cancel, asyncio.current_task())
         try:
-            await replay.prepare(gates(routes[0], arguments.places, part_ms) if arguments.places else [])
+            await replay.prepare(fences)
             for number in itertools.count(1):
                 await replay.round()
                 if not arguments.loop:
@@ -84,6 +108,9 @@ async def run(arguments: argparse.Namespace, settings: Settings) -> int:
             story.note("Stopping.")
         finally:
             await replay.clear()
+            if arguments.report is not None:
+                trails = [trail for recorder in replay.recorders if (trail := recorder.trail()) is not None]
+                writing.tell(arguments.report, ports.url, writing.notes(arguments.speed), fences, trails)
     except PortError as refused:
         if refused.status:
             raise OperatorError(f"the engine refused: {refused}", "see `hereabouts status`") from None
@@ -95,7 +122,9 @@ async def run(arguments: argparse.Namespace, settings: Settings) -> int:
 class Replay:
     """The people and places of one run of the command."""
 
-    def __init__(self, ports: Ports, story: Story, speed: float, walks: Sequence[Walk]) -> None:
+    def __init__(
+        self, ports: Ports, story: Story, speed: float, walks: Sequence[Walk], *, records: bool = False
+    ) -> None:
         self._ports = ports
         self._story = story
         self._speed = speed
@@ -104,15 +133,17 @@ class Replay:
         self._host: Account | None = None
         self._places: list[Place] = []
         self._fixes = self._reconnects = 0
+        self._records = records
+        self.recorders: list[Recorder] = []
         self._cast = Cast({}, {}, {}, {}, {}, story, random.Random())  # noqa: S311 - which friendly line
 
-    async def prepare(self, at: Sequence[TracePoint]) -> None:
-        """Makes the places at these recorded points."""
-        if not at:
+    async def prepare(self, fences: Sequence[Fence]) -> None:
+        """Makes the places."""
+        if not fences:
             return
         self._host = await register(self._ports, "host")
-        for name, point in zip(PLACE_NAMES, at, strict=False):
-            place = await make_place(self._host, name, point)
+        for fence in fences:
+            place = await make_place(self._host, fence)
             self._places.append(place)
             self._cast.places[place.fence] = place
         self._story.note(f"{len(self._places)} fences stand on the way, each with a room of its own.")
@@ -125,7 +156,8 @@ class Replay:
         for number, (walk, account) in enumerate(zip(self._walks, await self._rested(), strict=True)):
             name = _name(number)
             self._cast.names[account.user] = name
-            people.append(Person(name, account, walk, self._cast))
+            recorder = await self._recorder(name, account, walk)
+            people.append(Person(name, account, walk, self._cast, recorder))
         try:
             async with asyncio.TaskGroup() as group:
                 for person in people:
@@ -137,6 +169,20 @@ class Replay:
             )
             self._fixes += sum(person.fixes for person in people)
             self._reconnects += sum(person.client.reconnects for person in people)
+
+    async def _recorder(self, name: str, account: Account, walk: Walk) -> Recorder | None:
+        """Who goes first along each file is written down, in the first round."""
+        is_first = next(each for each in self._walks if each.route is walk.route) is walk
+        if not (self._records and is_first) or len(self.recorders) == len(
+            {w.route.name for w in self._walks}
+        ):
+            return None
+        stranger = await register(self._ports, "stranger")
+        await show(stranger, "nobody")
+        title = walk.route.name if len(self._walks) == 1 else f"{walk.route.name} ({name})"
+        recorder = Recorder(title, account.user, stranger, self._cast.chance)
+        self.recorders.append(recorder)
+        return recorder
 
     async def _walk(self, person: Person) -> None:
         try:

@@ -49,6 +49,11 @@ class Account:
         self._access, self._refresh = answer["access_token"], answer["refresh_token"]
         self._until = time.monotonic() + answer["expires_in"]
 
+    async def doors(self) -> list[str]:
+        """Where WebSockets go now: gateways come and go."""
+        found = await self.ports.call("GET", "/v1/rt")
+        return [found["url"], found["fallback"]]
+
     async def call(self, method: str, path: str, body: Any = None) -> Any:
         """An HTTP request in this person's name."""
         return await self.ports.call(method, path, body, await self.token())

@@ -35,6 +35,7 @@ class CommandError(Exception):
     def __init__(self, error: dict[str, Any]) -> None:
         super().__init__(f"{error.get('code')}: {error.get('msg')}")
         self.code: int = error.get("code", 100)
+        self.reason: str = str(error.get("msg", "")).rpartition(": ")[2]
         self.temporary: bool = bool(error.get("temp"))
         self.retry_s: float = error.get("retry_ms", 1000) / 1000
 
@@ -263,6 +264,17 @@ class Client:
         """Sends a fix: latest wins, nothing is repeated."""
         if self.live.is_set():
             self._write({"pos": fix})
+
+    async def confirmed_position(self, fix: list[Any]) -> None:
+        """Sends a fix and waits for its answer. Raises CommandError, or TimeoutError where none came."""
+        if not self.live.is_set():
+            raise TimeoutError
+        try:
+            await self._command("pos", {"pos": fix})
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            raise TimeoutError from None
 
     async def publish(self, name: str, d: Any) -> dict[str, Any]:
         """Publishes durably and answers its ack, however often the connection breaks on the way."""

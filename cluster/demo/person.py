@@ -14,6 +14,7 @@ from cluster.demo.places import Place
 from cluster.demo.ports import PortError
 from cluster.demo.story import Story
 from cluster.demo.walks import DeviceClock, Walk
+from cluster.report.recorder import Recorder
 from geo.distance import distance_m
 
 NEAR_RADIUS_M = 1_500
@@ -58,13 +59,16 @@ class Cast:
 class Person:
     """A walker with a connection. The short `name` is for the story; the handle is the account's."""
 
-    def __init__(self, name: str, account: Account, walk: Walk, cast: Cast) -> None:
+    def __init__(
+        self, name: str, account: Account, walk: Walk, cast: Cast, recorder: Recorder | None = None
+    ) -> None:
         self.name = name
         self.account = account
         self.walk = walk
         self.cast = cast
         self.fixes = 0
-        self.client = Client(self._doors, account.token, self._hear, cast.chance)
+        self._recorder = recorder
+        self.client = Client(account.doors, account.token, self._hear, cast.chance)
         self._sent: dict[int, float] = {}
         self._inside: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -75,24 +79,25 @@ class Person:
         self.client.subscribe("fences", mode="stream")
         connection = asyncio.ensure_future(self.client.run())
         walking = asyncio.ensure_future(self._walk(speed, now_ms))
+        if self._recorder is not None:
+            self._soon(self._recorder.stranger.run())
         try:
             await asyncio.wait({connection, walking}, return_when=asyncio.FIRST_COMPLETED)
             if connection.done():
                 connection.result()  # raises: it never ends otherwise
             walking.result()
+            if self._recorder is not None:
+                await self._recorder.ends(self.account)
             self.cast.story.tell("goes", self.name, "has walked to the end and goes")
         finally:
             for task in (connection, walking, *self._tasks):
                 task.cancel()
             await asyncio.gather(connection, walking, *self._tasks, return_exceptions=True)
 
-    async def _doors(self) -> list[str]:
-        """Where WebSockets go now: gateways come and go."""
-        found = await self.account.ports.call("GET", "/v1/rt")
-        return [found["url"], found["fallback"]]
-
     async def _walk(self, speed: float, now_ms: Callable[[], int]) -> None:
         await self.client.live.wait()
+        if self._recorder is not None:
+            await self._recorder.stranger.live.wait()
         clock, begin, last = DeviceClock(speed, now_ms()), time.monotonic(), None
         for after_ms, point in self.walk.dues(at_least_apart_ms=round(1_000 * speed / SENT_AT_MOST_PER_S)):
             await asyncio.sleep(begin + clock.wait_s(after_ms) - time.monotonic())
@@ -109,7 +114,11 @@ class Person:
             self._sent[t_ms] = time.monotonic()
             if len(self._sent) > REMEMBERED:
                 del self._sent[next(iter(self._sent))]
-            self.client.position([point.lat, point.lon, ACCURACY_M, t_ms])
+            fix = [point.lat, point.lon, point.acc_m or ACCURACY_M, t_ms]
+            if self._recorder is None:
+                self.client.position(fix)
+            else:
+                self._soon(self._recorder.send(self.client, fix, after_ms))
             if self.fixes == 0:
                 self.cast.story.tell("appears", self.name, f"appears, {self._way()}")
             self.fixes += 1
@@ -125,7 +134,10 @@ class Person:
         if "k" in frame:
             user, data, _ = frame["k"]
             if user in self.cast.names:
-                self.cast.story.near(self.name, self.cast.names[user], data["band"] if data else None)
+                band = data["band"] if data else None
+                self.cast.story.near(self.name, self.cast.names[user], band)
+                if self._recorder is not None:
+                    self._recorder.met(self.cast.names[user], band)
         elif "m" in frame and channel == "fences":
             self._crossed(frame["m"]["d"], now)
         elif "m" in frame and isinstance(frame["m"]["d"], dict):
@@ -138,6 +150,8 @@ class Person:
         sent = self._sent.get(crossing["at_ms"])
         if sent is not None:
             self.cast.story.crossing_ms.append((now - sent) * 1000)
+        if self._recorder is not None:
+            self._recorder.crossed(place.name, crossing)
         if crossing["event"] == "exit":
             self.cast.story.tell("leaves", self.name, f"leaves {place.name}")
             if self._inside.pop(place.fence, None):
@@ -151,6 +165,8 @@ class Person:
         """Follows the place's room, which the crossing has let them join, and says something there."""
         self.client.subscribe(f"room:{place.room}", mode="stream")
         self.cast.story.tell("joins", self.name, f"is in the room of {place.name}")
+        if self._recorder is not None:
+            self._recorder.tell("room", f"is in the room of {place.name}")
         await self._say(place, self.cast.chance.choice(ARRIVALS).format(place=place.name))
 
     def _heard(self, channel: str, message: dict[str, Any], now: float) -> None:
@@ -188,6 +204,8 @@ class Person:
             )
             self.cast.said_at[ack["i"]] = sent
             self.cast.story.tell("says", self.name, f"“{text}”")
+            if self._recorder is not None:
+                self._recorder.tell("said", f"says in {place.name}: “{text}”")
 
     def _soon(self, work: Any) -> None:
         task = asyncio.ensure_future(work)

@@ -1,15 +1,22 @@
 """`hereabouts replay` against a real engine: what its people do, and what it leaves behind."""
 
 import asyncio
+import json
 import math
+import re
 import signal
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import h3
 import pytest
 from rt_client.town import TOOLS, Town
 from rt_client.walk import Place
+
+from geo.distance import distance_m
+from geo.traces import read_trace
 
 BEGIN = datetime(2014, 5, 10, 7, 0, tzinfo=UTC)
 
@@ -74,6 +81,60 @@ async def test_what_is_said_stands_in_the_room_once_and_nothing_is_left_on_the_m
     assert {fence["id"] for fence in after.body["items"]} <= before
     await near.command("pos", [*place.at(0), 5, 1])
     assert (await town.http("GET", "/v1/people/near?radius_m=5000", who=watcher)).body["items"] == []
+
+
+async def test_a_recorded_run_through_the_engine_and_what_its_report_tells(
+    town: Town, recorded: Path, tmp_path: Path
+) -> None:
+    """Six minutes of a real run at 1 Hz: every fix counts, strangers get cells, a run has no stay."""
+    page = tmp_path / "report.html"
+    code, told, wrong = await replay(
+        recorded / "kent-run.gpx", "--url", town.url, "--speed", "40", "--part", "6", "--people", "1",
+        "--places", "1", "--report", page,
+    )  # fmt: skip
+    assert (code, wrong) == (0, "")
+    assert f"Report: {page}" in told
+    found = re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)
+    assert found is not None
+    [trail] = json.loads(found[1])["trails"]
+    assert trail["outcomes"] == {"counted": len(trail["fixes"])}
+    assert len(trail["fixes"]) >= 30
+    kinds = [event["kind"] for event in trail["events"]]
+    assert [kind for kind in kinds if kind in ("inside", "enter", "exit")] == ["enter", "exit"]
+    assert kinds.count("room") == kinds.count("said") == 1
+    entered = trail["events"][kinds.index("enter")]
+    gate = json.loads(found[1])["fences"][0]["geometry"]
+    lon, lat = gate["coordinates"]
+    apart_m = distance_m(lat, lon, entered["lat"], entered["lon"])
+    assert apart_m <= gate["radius_m"]
+    assert trail["stops"] == []
+    assert trail["cells"]
+    for cell in trail["cells"]:
+        assert h3.get_resolution(cell["cell"]) == 8
+
+
+async def test_a_recorded_stay_through_the_engine_is_the_walker_s_own_place(
+    town: Town, recorded: Path
+) -> None:
+    """Thirteen minutes of a ride with a rest of 7.0, told at the times of the recording."""
+    points = read_trace((recorded / "short-stay.gpx").read_bytes())
+    rider, begin_ms = town.person(), round(time.time() * 1_000) - 800_000
+    fixes = [
+        {"lat": point.lat, "lon": point.lon, "acc_m": 5, "t_ms": begin_ms + point.t_ms - points[0].t_ms}
+        for point in points
+        if point.t_ms - points[0].t_ms < 780_000
+    ]
+    answer = await town.http("POST", "/v1/positions", fixes, rider)
+    assert (answer.status, answer.body["accepted"]) == (200, len(fixes))
+    async with asyncio.timeout(10):
+        while not (places := (await town.http("GET", "/v1/me/places", who=rider)).body["items"]):
+            await asyncio.sleep(0.05)
+        while places[0]["here"]:  # until its end is stored, too
+            places = (await town.http("GET", "/v1/me/places", who=rider)).body["items"]
+    [place] = places
+    assert 7.0 * 60 <= place["stayed_s"] <= 8.5 * 60
+    assert place["visits"] == 1
+    assert (await town.http("GET", "/v1/me/places", who=town.person())).body["items"] == []
 
 
 async def test_ctrl_c_ends_it_cleanly(town: Town, tmp_path: Path) -> None:

@@ -1,0 +1,150 @@
+"""The page of `hereabouts replay --report`: what it holds of a trace, and that it loads nothing."""
+
+import json
+import re
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rt_client.town import TOOLS
+
+from cluster.demo.fences import fences_around, fences_in
+from cluster.demo.walks import Route, gates
+from cluster.errors import OperatorError
+from cluster.replay import read_route
+from cluster.report import offline
+from cluster.report.page import render
+from cluster.report.trail import COUNTED, DrawnFence, Report
+from geo.traces import TracePoint
+
+
+def report_of(page: str) -> dict[str, Any]:
+    """What the page's script reads."""
+    found = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert len(found) == 1
+    told: dict[str, Any] = json.loads(found[0])
+    return told
+
+
+def hereabouts(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [TOOLS / "hereabouts", "replay", *words], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_a_trace_is_judged_with_no_engine_and_the_page_holds_all_of_it(
+    recorded: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "out.html"
+    done = hereabouts(
+        "--offline", "--report", page, "--places", "2", recorded / "two-stays.gpx", recorded / "jump.gpx"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"Report: {page} (it holds the precise positions of the files)\n"
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    told = report_of(page.read_text())
+    stays, jump = told["trails"]
+    assert [stay["text"] for stay in stays["stops"]] == ["stays 20.2 min", "stays 90.5 min"]
+    assert (len(stays["fixes"]), stays["outcomes"]) == (83, {"counted": 83})
+    assert jump["outcomes"] == {"counted": 295, "jump": 1}
+    assert [fix[3] for fix in jump["fixes"] if fix[3] != COUNTED] == ["jump"]
+    assert len(told["fences"]) == 4
+    for trail in told["trails"]:
+        events = trail["events"]
+        assert [event["at_s"] for event in events] == sorted(event["at_s"] for event in events)
+        assert {"enter", "dwell", "exit"} <= {event["kind"] for event in events}
+        assert all(0 <= cell["from_s"] < cell["to_s"] for cell in trail["cells"])
+        assert all(len(cell["ring"]) == 6 for cell in trail["cells"])
+        assert 200 < trail["astray_m"][0] < 600  # a res 8 cell's middle is some 300 m away
+
+
+def test_fences_are_those_of_the_file(recorded: Path, tmp_path: Path) -> None:
+    drawn, page = tmp_path / "fences.geojson", tmp_path / "out.html"
+    start = read_route(recorded / "kent-run.gpx").points[0]
+    circle = {
+        "type": "Feature",
+        "geometry": {"type": "Point", "coordinates": [start.lon, start.lat]},
+        "properties": {"name": "Start", "radius_m": 60, "dwell_s": 5},
+    }
+    drawn.write_text(json.dumps({"type": "FeatureCollection", "features": [circle]}))
+    done = hereabouts("--offline", "--report", page, "--fences", drawn, recorded / "kent-run.gpx")
+    assert done.returncode == 0, done.stderr
+    told = report_of(page.read_text())
+    assert told["fences"] == [{"name": "Start", "geometry": circle["geometry"] | {"radius_m": 60}}]
+    [trail] = told["trails"]
+    assert trail["stops"] == []
+    assert [event["text"].split(",")[0].split(" after")[0] for event in trail["events"]][:3] == [
+        "starts inside Start", "dwells in Start", "leaves Start",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "there is no file"), ("{", "is no GeoJSON"), ("[]", "feature 1"),
+        ('{"features": []}', "holds no fences"),
+        ('{"type":"Feature","geometry":{"type":"Point","coordinates":[1,2]}}', "feature 1: "),
+        ('{"type":"Feature","geometry":null}', "feature 1: "),
+    ],
+)  # fmt: skip
+def test_a_file_that_holds_no_fences_is_named(tmp_path: Path, content: str | None, said: str) -> None:
+    path = tmp_path / "fences.geojson"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(OperatorError, match=said) as wrong:
+        fences_in(path)
+    assert str(path) in str(wrong.value)
+
+
+def test_what_cannot_be_done_is_said(recorded: Path, tmp_path: Path) -> None:
+    trace = recorded / "jump.gpx"
+    for words, said in (
+        (("--offline", trace), "--report"),
+        (("--offline", "--report", tmp_path / "none" / "x.html", trace), "cannot be written"),
+        (("--offline", "--report", tmp_path / "x.html", tmp_path / "none.gpx"), "there is no file"),
+    ):
+        done = hereabouts(*words)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("hereabouts: ")
+        assert said in done.stderr
+
+
+def route(name: str = "walk", seconds: int = 900) -> Route:
+    return Route(
+        name, tuple(TracePoint(s * 1_000, s * 1.4 / 111_250, 179.999) for s in range(0, seconds, 10))
+    )
+
+
+def page_of(walk: Route) -> str:
+    fences = fences_around(gates(walk, 2))
+    drawn = tuple(DrawnFence(fence.name, fence.shape.geometry) for fence in fences)
+    return render(Report("now", "here", ("a note",), drawn, (offline.judge(walk, fences),)))
+
+
+def test_the_page_loads_nothing_and_says_what_it_holds() -> None:
+    page = page_of(route())
+    assert "<b>This page holds precise positions.</b>" in page
+    assert "default-src 'none'" in page
+    outside = re.findall(
+        r"(?:https?:)?//[\w.-]+\.\w+[^\"'` ]*", page.replace("http://www.w3.org/2000/svg", "")
+    )
+    assert outside == []
+    assert not re.search(
+        r"\b(?:src|href|srcset|action)\s*=|@import|url\(|fetch\(|XMLHttp|WebSocket|import\(", page
+    )
+
+
+def test_a_name_cannot_end_the_script() -> None:
+    name = "</script><script>alert(1)</script><!-- \u2028 & /*SCRIPT*/"
+    page = page_of(route(name))
+    assert report_of(page)["trails"][0]["name"] == name
+    assert page.count("</script>") == page_of(route()).count("</script>")
+    assert "alert(1)</" not in page
+
+
+def test_files_without_times_have_none_in_the_report() -> None:
+    [trail] = report_of(page_of(route()))["trails"]
+    assert trail["begins_ms"] is None
+    assert trail["seconds"] == 890
