@@ -145,8 +145,9 @@ def test_fences_on_the_way_are_entered_and_left_in_turn_and_the_same_again(recor
     circles = [
         parse_shape({"type": "Point", "coordinates": [mark.lon, mark.lat], "radius_m": 150}) for mark in marks
     ]
-    index = FenceIndex((f"f{n}", circle) for n, circle in enumerate(circles))
-    rules = {name: rules_of(shape) for name, shape in zip(index.ids, index.shapes, strict=True)}
+    shapes = {f"f{n}": circle for n, circle in enumerate(circles)}
+    index = FenceIndex(shapes.items())
+    rules = {name: rules_of(shape) for name, shape in shapes.items()}
     hits = [set() for _ in fixes]
     found = index.hits(np.array([fix.lat for fix in fixes]), np.array([fix.lon for fix in fixes]))
     for position, fence in zip(*found, strict=True):
@@ -162,7 +163,7 @@ def test_fences_on_the_way_are_entered_and_left_in_turn_and_the_same_again(recor
     told = walked()
     assert told == walked()
     assert len({fence for fence, _ in told}) >= 2
-    for fence in index.ids:
+    for fence in shapes:
         own = [crossing for of, crossing in told if of == fence and crossing.event is not Event.DWELL]
         assert all(crossing.event in (Event.ENTER, Event.INSIDE) for crossing in own[::2])
         assert all(crossing.event is Event.EXIT for crossing in own[1::2])
