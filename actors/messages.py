@@ -16,6 +16,7 @@ gateway that needs it. `ch` is an *internal* channel name:
 
 from typing import Any
 
+from actors.mate_messages import MateGrant, MateRow, Mates
 from actors.person_messages import Away, Here, MatchOnline, OnlineChanged, WatchOnline
 from actors.position_messages import Position, Positions, PositionsTaken
 from actors.push_messages import (
@@ -62,6 +63,7 @@ from actors.slot_messages import (
 
 __all__ = [
     "JSON", "Away", "Barrier", "Fence", "Framed", "Hello", "Here", "HoldsQuery", "Load", "MatchOnline",
+    "MateGrant", "MateRow", "Mates",
     "OnlineChanged", "Position", "Positions", "PositionsTaken", "Pulse", "Push", "PushCounts",
     "PushEphemeral", "PushMap", "PushPeople", "PushPresence", "PushTop", "Pushed", "RegionCheck",
     "RegionCrowd", "RegionEnter", "RegionFollow", "RegionLeave", "RegionNews", "RegionRow", "RelayFence",
@@ -289,5 +291,5 @@ Request = (
 )  # fmt: skip
 Message = (
     Request | Reply | Failure | Pushed | Hello | View | Told | Unseal | Bounced | Load | Relayed | Fence
-    | Unrelayed | Pulse | Positions | PositionsTaken | RegionNews
+    | Unrelayed | Pulse | Positions | PositionsTaken | RegionNews | Mates
 )  # fmt: skip

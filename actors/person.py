@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from actors import messages as wire
 from actors.effects import Asker, Effect
+from actors.episodes import Episodes
 from actors.ghosts import Haunt
 from actors.matches import MatchesView
 from actors.near import KeptViews, NearView
@@ -93,6 +94,8 @@ class UserState:
     haunt: Haunt = field(default_factory=Haunt)
     """Where this person was last seen, while they are a ghost."""
     shares: Shares = field(default_factory=Shares)
+    episodes: Episodes = field(default_factory=Episodes)
+    """With matches who are near."""
     own_stay: OwnStay = field(default_factory=OwnStay)
 
     @property

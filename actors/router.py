@@ -163,7 +163,7 @@ class Router:
         """Sends `message` to the Directory. Lost while it is away."""
         self._directory.send(message)
 
-    def tell(self, shard: int, message: wire.Told | wire.RegionNews) -> None:
+    def tell(self, shard: int, message: wire.Told | wire.RegionNews | wire.Mates) -> None:
         """Sends `message` to a shard itself, behind what its actors were sent. Lost while it is down."""
         self.shard_link(shard).send(message)
 

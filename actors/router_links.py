@@ -184,7 +184,7 @@ class ShardLink:
             # asked for is sent when the view names the activation that answers, see `link_received`.
             await self._changed.wait()
 
-    def send(self, message: Request | wire.Told | wire.Relayed | wire.RegionNews) -> None:
+    def send(self, message: Request | wire.Told | wire.Relayed | wire.RegionNews | wire.Mates) -> None:
         """Sends now if the shard can be reached; a request that waits goes out when it can."""
         if not self.ready or self.link is None:
             return

@@ -177,6 +177,8 @@ class Shard(Turns):
                 self.intake.received(link, message, gateway)
             elif isinstance(message, wire.RegionNews):
                 self.tell_shard(self.number, message)
+            elif isinstance(message, wire.Mates):
+                self._mates(message)
             elif isinstance(message, wire.StatusQuery):
                 link.send(wire.Reply(message.rid, self.status()))
             else:
@@ -212,6 +214,11 @@ class Shard(Turns):
         for activation in list(self.activations.values()):
             if activation.is_live:
                 self.hosts[activation.kind].gateway_lost(activation, peer.incarnation)
+
+    def _mates(self, message: wire.Mates) -> None:
+        users = self.hosts.get("user")
+        if isinstance(users, UserHost):
+            users.mates.received(message)
 
     def _told(self, gateway: str, told: wire.Told) -> None:
         """Each room of these slots takes it in its turn, behind the subscriptions that came before."""

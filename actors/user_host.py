@@ -15,6 +15,7 @@ from actors.effects import Asker, Refuse
 from actors.ghost_host import GhostHost
 from actors.host import Hosting
 from actors.intake import PositionIntake
+from actors.mates import MateHost
 from actors.metrics import count
 from actors.moves import Follower, Moves
 from actors.near_host import NearHost
@@ -52,15 +53,17 @@ class UserHost:
         self._places = PlaceKeeping(shard)
         self._shares = ShareHost(shard)
         self._ghosts = GhostHost(shard)
+        self.mates = MateHost(shard)
         self._moved = Moves()
         self.intake = PositionIntake(shard, self._run, lambda: self._moved)
         self.stays = StayKeeping(shard)
         self.near = NearHost(shard, self._run)
-        self.followers: list[Follower] = [self.crossings, self._places, self._shares, self.stays]
+        self.followers: list[Follower] = [self.crossings, self._places, self.mates, self._shares, self.stays]
         """Who takes each tick's fixes, in this order."""
         self.reminders: dict[str, Handler] = {
             "share": self._shares.remind,
             "ghost": self._ghosts.remind,
+            "near": self.mates.remind,
             "visit": self.crossings.remind,
         }
         """What comes before the colon of a reminder's name → who does what it is about; they get the rest."""
@@ -96,6 +99,7 @@ class UserHost:
         await self.near.restore(state)
         state.fences, state.visiting = restored(record, place.t_ms if place is not None else 0)
         await self.stays.load(state)
+        await self.mates.load(state)
         return state
 
     def activated(self, activation: Activation) -> None:
@@ -108,6 +112,7 @@ class UserHost:
         self._run(activation, announcing.placed(state, self._shard.now_ms()))
         self.crossings.activated(activation)
         self._shares.begins(activation)
+        self.mates.review(activation)
 
     async def remind(self, activation: Activation, name: str, data: str) -> None:
         """The time of one of this person's reminders has come."""
@@ -142,6 +147,8 @@ class UserHost:
             return False
         if self._online.looks(activation.key) or not self._shares.is_quiet(activation.key):
             return False
+        if not self.mates.is_quiet(activation.key):
+            return False
         if self._moved.has(activation) or not self.stays.is_stored(activation.key):
             return False
         self.stays.pack(activation.state)
@@ -153,6 +160,7 @@ class UserHost:
 
     def ended(self, activation: Activation) -> None:
         self.intake.leaves(activation)
+        self.mates.forget(activation.key)
         self.stays.forget(activation.key)
 
     def arrived(self, activation: Activation) -> None:
@@ -168,6 +176,7 @@ class UserHost:
         self._run(activation, near_people.rewatch(state))
         self.crossings.activated(activation)
         self._shares.begins(activation)
+        self.mates.review(activation)
         self._online.tell(activation)
 
     def expire(self, activation: Activation, now_ms: int) -> None:
@@ -176,6 +185,7 @@ class UserHost:
         self._online.expire(activation, now_ms)
         self.crossings.expire(activation, now_ms)
         self._shares.expire(activation, now_ms)
+        self.mates.expire(activation, now_ms)
         self.stays.expire(state, now_ms)
         self.near.expire(activation, now_ms)
         self._run(activation, announcing.expired(state, now_ms))
@@ -183,6 +193,7 @@ class UserHost:
     def slots_moved(self, slots: set[int]) -> None:
         """These slots begin anew somewhere: their regions are told again who is in reach."""
         self._shares.slots_moved(slots)
+        self.mates.slots_moved(slots)
         now_ms = self._shard.now_ms()
         self.near.following.slots_moved(slots)
         for activation in list(self._shard.activations.values()):
@@ -252,6 +263,7 @@ class UserHost:
             self._run(activation, announcing.withdrawn(state, self._shard.now_ms()))
             state.record = replace(state.record, visibility_audience="nobody", shares=())
             self._shares.begins(activation)
+            self.mates.review(activation)
             self.stays.forget(state.user)
             self._online.refreshed(activation)
             asker.answer({})
@@ -261,6 +273,7 @@ class UserHost:
         self._ghosts.begins(activation)
         self.crossings.review(activation)
         self._shares.begins(activation)
+        self.mates.review(activation)
         state.location.show_at(near_people.told_resolution(record.visibility_precision))
         await self.stays.refreshed(state)
         await self._streams.tail(activation)

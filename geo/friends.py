@@ -120,6 +120,14 @@ class Friends:
         self._at[row] = self._anchors[row] = np.nan
         self.free_m[row], self._remote[row], self._called[row] = _MUST_LOOK, False, False
 
+    def part(self, row: int) -> None:
+        """It is near nobody any more, whoever it was near to: as `forget`, and who meets it again enters."""
+        self.forget(row)
+        for other in self.known_by(row):
+            edges = self._edges(other)
+            self._inside[edges][self._others[edges] == row] = 0
+        self._inside[self._edges(row)] = 0
+
     def is_placed(self, row: int) -> bool:
         """Whether it is somewhere."""
         return not np.isnan(self._lats[row])

@@ -188,3 +188,13 @@ def test_somebody_who_is_nowhere_neither_enters_nor_leaves():
     assert not friends.is_placed(1)
     assert pairs(place(friends, {0: (53.52, 13.405)}).left) == []
     assert pairs(place(friends, {1: (52.52, 13.405)}).left) == [(0, 1)]
+
+
+def test_whoever_has_parted_enters_again():
+    friends = Friends()
+    friends.link(0, 1, inside=False)
+    place(friends, {0: (52.52, 13.405), 1: (52.52, 13.405)})
+    friends.part(1)
+    assert not friends.is_inside(0, 1)
+    assert not friends.is_inside(1, 0)
+    assert pairs(place(friends, {1: (52.52, 13.405)}).entered) == [(0, 1)]
