@@ -13,15 +13,17 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import msgspec
 
+from actors import messages as wire
 from actors import visits
 from actors.activation import Activation, Stage
 from actors.crossing_log import WAITING_LIMIT, CrossingLog
-from actors.fence_book import REMOVED, FenceBook, why_not
+from actors.fence_book import REMOVED, FenceBook, is_hidden, why_not
 from actors.host import Hosting
 from actors.moves import Moves
 from actors.person import UserState
 from actors.visits import REMIND_AFTER_MS
 from geo.crossings import Crossing, Event, Told, close, due_ms, follow
+from storage import crossings as crossing_table
 from storage import fences as fence_table
 from storage.crossings import CrossingRow
 from storage.ids import new_id
@@ -47,6 +49,23 @@ class _Changes:
 
     fences: set[str]
     everything: bool = False
+
+
+class _Moving:
+    """Those whose fixes are in a batch."""
+
+    __slots__ = ("_activations",)
+
+    def __init__(self, activations: list[Activation]) -> None:
+        self._activations = activations
+
+    def is_particular(self, index: int) -> bool:
+        found: bool = self._activations[index].state.visiting.is_particular
+        return found
+
+    def person(self, index: int) -> tuple[str, UserRecord]:
+        state: UserState = self._activations[index].state
+        return state.user, state.record
 
 
 class Crossings:
@@ -131,12 +150,7 @@ class Crossings:
     def follow(self, moves: Moves, now_ms: int) -> None:
         """Takes a tick's accepted fixes, in order."""
         activations = moves.activations
-
-        def person(index: int) -> tuple[str, UserRecord]:
-            state: UserState = activations[index].state
-            return state.user, state.record
-
-        held = self._book.holding(moves.lats(), moves.lons(), person)
+        held = self._book.holding(moves.lats(), moves.lons(), _Moving(activations))
         times_ms = moves.times_ms().tolist()
         for index, activation in enumerate(activations):
             covering = held.get(index, ())
@@ -209,6 +223,7 @@ class Crossings:
     def review(self, activation: Activation) -> None:
         """Ends visits to fences that are gone, or may not notice this person any more (GEO-14, GEO-17)."""
         state: UserState = activation.state
+        state.visiting.is_particular = bool(state.record.blocked) or is_hidden(state.record)
         if not state.fences:
             return
         reasons = {}
@@ -221,6 +236,13 @@ class Crossings:
             elif why := why_not(known, state.user, state.record):
                 reasons[fence] = why
         self._close(activation, reasons)
+
+    async def see_off(self, user: str) -> None:
+        """An account is no more, or not active: its visits end, once each, whoever was to notice."""
+        async with self._shard.pool.acquire() as connection, connection.transaction():
+            fences = await crossing_table.close_visits(connection, user, self._shard.now_ms())
+        for fence in fences:
+            self._shard.router.cast("fence", fence, wire.FenceMoved(0, fence))
 
     def _close(self, activation: Activation, reasons: dict[str, str]) -> None:
         if not reasons:

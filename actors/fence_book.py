@@ -6,8 +6,10 @@ are decided where the person is, in the order of their fixes (PRE-5).
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 
@@ -65,6 +67,16 @@ def is_hidden(record: UserRecord) -> bool:
     return nobody or record.ghost is not None
 
 
+class People(Protocol):
+    """Who is at the positions of a batch."""
+
+    def is_particular(self, index: int) -> bool:
+        """Whether a fence for everyone may not be for this person."""
+
+    def person(self, index: int) -> tuple[str, UserRecord]:
+        """Who it is, and what stands between them and others."""
+
+
 @dataclass(slots=True)
 class FenceBook:
     """The fences that stand."""
@@ -82,7 +94,7 @@ class FenceBook:
         """Takes what stands for all there is."""
         self.fences, self.rules = {}, {}
         self.ended = ended
-        self.index = FenceIndex(self._read(rows))
+        self.index = FenceIndex(self._read(rows), marked=self._particular(self.fences))
         self._find_first_to_expire()
 
     def change(self, fences: Iterable[str], rows: Iterable[FenceRow], ended: dict[str, str]) -> None:
@@ -91,7 +103,8 @@ class FenceBook:
         for fence in gone:
             del self.fences[fence], self.rules[fence]
         self.ended |= ended
-        self.index = self.index.changed(self._read(rows), gone)
+        came = self._read(rows)
+        self.index = self.index.changed(came, gone, self._particular(fence for fence, _ in came))
         self._find_first_to_expire()
 
     def expire(self, now_ms: int) -> bool:
@@ -102,6 +115,10 @@ class FenceBook:
         self.change(over, [], dict.fromkeys(over, EXPIRED))
         return True
 
+    def _particular(self, fences: Iterable[str]) -> set[str]:
+        """Those that are not for everyone."""
+        return {fence for fence in fences if self.fences[fence].audience != "everyone"}
+
     def _find_first_to_expire(self) -> None:
         self.expires_at_ms = min((each.expires_at_ms for each in self.fences.values()), default=NEVER_MS)
 
@@ -110,7 +127,8 @@ class FenceBook:
         read: list[tuple[str, Shape]] = []
         for row in rows:
             try:
-                shape = parse_shape(json.loads(row.shape))
+                # A fence's shape never changes: one that is known need not be read again.
+                shape = self.index.shape_of(row.fence) or parse_shape(json.loads(row.shape))
             except ShapeError as error:
                 log.warning("fence %s is left out: %s", row.fence, error)
                 continue
@@ -123,32 +141,34 @@ class FenceBook:
             read.append((row.fence, shape))
         return read
 
-    def holding(
-        self, lats: Floats, lons: Floats, person: Callable[[int], tuple[str, UserRecord]]
-    ) -> dict[int, tuple[str, ...]]:
+    def holding(self, lats: Floats, lons: Floats, people: People) -> dict[int, tuple[str, ...]]:
         """The fences that hold each position and may notice whose it is, sorted; positions in none are left
-        out. `person` says who is at an index, and is asked only where a fence is near.
+        out. `people` are asked only where a fence is near.
         """
         if not self.fences or not lats.size:
             return {}
+        index = self.index
 
         def admits(positions: Indexes, fences: Indexes) -> Flags:
-            """Before the exact test, which costs more."""
+            """Before the exact test. Most fences are for everyone, and most people block nobody."""
+            is_particular: Flags = np.zeros(lats.size, dtype=np.bool_)
+            near = np.unique(positions)
+            is_particular[near] = [people.is_particular(each) for each in near.tolist()]
+            doubtful = np.flatnonzero(index.marked[fences] | is_particular[positions])
             found: Flags = np.ones(positions.size, dtype=np.bool_)
-            ids, known = self.index.ids, dict[int, tuple[str, UserRecord, bool]]()
-            for at, (position, fence) in enumerate(zip(positions.tolist(), fences.tolist(), strict=True)):
-                who = known.get(position)
-                if who is None:
-                    user, record = person(position)
-                    who = known[position] = user, record, bool(record.blocked) or is_hidden(record)
-                user, record, is_particular = who
-                asked = self.fences[ids[fence]]
-                if is_particular or asked.audience != "everyone":
-                    found[at] = not why_not(asked, user, record)
+            for at in doubtful.tolist():
+                fence = self.fences[index.ids[fences[at]]]
+                found[at] = not why_not(fence, *people.person(int(positions[at])))
             return found
 
-        positions, fences = self.index.hits(lats, lons, admits)
-        held: dict[int, list[str]] = {}
-        for position, fence in zip(positions.tolist(), fences.tolist(), strict=True):
-            held.setdefault(position, []).append(self.index.ids[fence])
-        return {position: tuple(sorted(ids)) for position, ids in held.items()}
+        positions, fences = index.hits(lats, lons, admits)
+        if not positions.size:
+            return {}
+        ids = [index.ids[fence] for fence in fences.tolist()]
+        starts = np.flatnonzero(np.diff(positions, prepend=-1))
+        bounds = [*starts.tolist(), len(ids)]
+        at = positions[starts].tolist()
+        return {
+            position: (ids[start],) if end - start == 1 else tuple(sorted(ids[start:end]))
+            for position, (start, end) in zip(at, pairwise(bounds), strict=True)
+        }

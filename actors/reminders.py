@@ -16,7 +16,7 @@ from actors import messages as wire
 from actors.activation import Activation, LocalAsker
 from actors.effects import Asker
 from actors.placement import slot_of
-from actors.protocol import EngineError
+from actors.protocol import EngineError, ErrorCode
 from actors.router import Router
 from storage import reminders as table
 from storage.postgres import UNREACHABLE
@@ -61,6 +61,8 @@ class Reminders:
         self._shard = shard
         self.handlers: dict[str, Handler] = {}
         """Kind → what its actors do."""
+        self.gone: dict[str, Callable[[str], Awaitable[None]]] = {}
+        """Kind → what is done for an actor that can't be any more, whose reminders end."""
         self._wake = asyncio.Event()
         self._under_way: set[tuple[str, str, str]] = set()
         self._failures: dict[tuple[str, str, str], int] = {}
@@ -126,6 +128,8 @@ class Reminders:
         self._shard.deliver(message, LocalAsker(done), "")
 
     async def _ended(self, at: tuple[str, str, str], reminder: Reminder, error: EngineError | None) -> None:
+        if error is not None and error.code == ErrorCode.DENIED and reminder.kind in self.gone:
+            error = await self._see_off(reminder)
         if error is None:
             self._failures.pop(at, None)
             try:
@@ -138,6 +142,14 @@ class Reminders:
             log.warning("a reminder of a %s failed: %s", reminder.kind, error.message)
             await asyncio.sleep(min(RETRY_LIMIT_S, GRANULARITY_S * 2 ** min(failures, 6)))
         self._under_way.discard(at)
+
+    async def _see_off(self, reminder: Reminder) -> EngineError | None:
+        """There is no such actor: its person is no more. Returns what went wrong."""
+        try:
+            await self.gone[reminder.kind](reminder.key)
+        except (asyncpg.PostgresError, *UNREACHABLE) as wrong:
+            return EngineError(ErrorCode.INTERNAL, type(wrong).__name__)
+        return None
 
     async def turn(self, activation: Activation, message: wire.Remind, asker: Asker) -> None:
         """A turn of the actor."""

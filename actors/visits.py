@@ -39,6 +39,8 @@ class Visiting:
     """or from this moment on."""
     wakes_at_ms: int = NEVER_MS
     """When time alone may change something, by our clock."""
+    is_particular: bool = False
+    """Blocks stand, or the person hides: a fence that is for everyone may not be for them."""
     rooms: dict[str, str] = field(default_factory=dict)
     """Fence of an open visit → the room that it may have joined."""
 

@@ -26,12 +26,24 @@ _CHANGES_AT_LEAST = 256
 class _Forest:
     """Some fences with one tree: never changed once made."""
 
-    __slots__ = ("box_of", "centres", "ids", "index_of", "is_circle", "is_plain", "parts", "shapes", "tree")
+    __slots__ = (
+        "box_of",
+        "centres",
+        "ids",
+        "index_of",
+        "is_circle",
+        "is_plain",
+        "marked",
+        "parts",
+        "shapes",
+        "tree",
+    )
 
-    def __init__(self, ids: Sequence[str], shapes: Sequence[Shape]) -> None:
+    def __init__(self, ids: Sequence[str], shapes: Sequence[Shape], marked: Collection[str]) -> None:
         self.ids: tuple[str, ...] = tuple(ids)
         self.shapes: tuple[Shape, ...] = tuple(shapes)
         self.index_of = {fence_id: index for index, fence_id in enumerate(self.ids)}
+        self.marked: Flags = np.array([fence_id in marked for fence_id in self.ids], dtype=np.bool_)
         boxes = [(index, *box) for index, shape in enumerate(self.shapes) for box in shape.boxes()]
         table = np.array(boxes, dtype=np.float64).reshape(-1, 5)
         self.box_of: Indexes = table[:, 0].astype(np.intp)
@@ -81,39 +93,53 @@ class _Forest:
 class FenceIndex:
     """Fences by place. Never changed: `changed` makes another one, which shares what stayed."""
 
-    __slots__ = ("_base", "_delta", "_gone", "_is_gone", "ids")
+    __slots__ = ("_base", "_delta", "_gone", "_is_gone", "ids", "marked")
 
     def __init__(
         self,
         fences: Iterable[tuple[str, Shape]],
         *,
+        marked: Collection[str] = (),
         base: _Forest | None = None,
         gone: frozenset[str] = frozenset(),
     ) -> None:
-        """Take fences by id; `base` and those of it that are `gone` are for `changed`."""
+        """Take fences by id, and which of them are marked, for whatever that means to the caller. `base` and
+        those of it that are `gone` are for `changed`.
+        """
         pairs = dict(fences)
-        forest = _Forest(list(pairs), list(pairs.values()))
+        forest = _Forest(list(pairs), list(pairs.values()), marked)
         self._base = forest if base is None else base
-        self._delta = _Forest([], []) if base is None else forest
+        self._delta = _Forest([], [], ()) if base is None else forest
         self._gone = gone
         self._is_gone: Flags = np.zeros(len(self._base.ids), dtype=np.bool_)
         self._is_gone[[self._base.index_of[fence_id] for fence_id in gone]] = True
         self.ids: tuple[str, ...] = self._base.ids + self._delta.ids
         """By fence index, with those that are gone."""
+        self.marked: Flags = np.concatenate([self._base.marked, self._delta.marked])
+        """By fence index."""
 
     def __len__(self) -> int:
         return len(self.ids) - len(self._gone)
 
-    def changed(self, added: Iterable[tuple[str, Shape]], removed: Collection[str]) -> "FenceIndex":
-        """Return the index with these removed, then those added. An id that is added anew replaces."""
+    def changed(
+        self, added: Iterable[tuple[str, Shape]], removed: Collection[str], marked: Collection[str] = ()
+    ) -> "FenceIndex":
+        """Return the index with these removed, then those added, some of them marked. An id that is added
+        anew replaces.
+        """
         came = dict(added)
         out = frozenset([*removed, *came])
         delta = {i: s for i, s in self._delta_pairs() if i not in out} | came
         gone = self._gone | (out & self._base.index_of.keys())
         if len(delta) + len(gone) > max(_CHANGES_AT_LEAST, 2 * math.isqrt(len(self._base.ids))):
             base = zip(self._base.ids, self._base.shapes, strict=True)
-            return FenceIndex(chain(((i, s) for i, s in base if i not in gone), delta.items()))
-        return FenceIndex(delta.items(), base=self._base, gone=gone)
+            stands = chain(((i, s) for i, s in base if i not in gone), delta.items())
+            return FenceIndex(stands, marked=self._still_marked(out, marked))
+        return FenceIndex(delta.items(), marked=self._still_marked(out, marked), base=self._base, gone=gone)
+
+    def _still_marked(self, out: frozenset[str], marked: Collection[str]) -> set[str]:
+        before = {self.ids[index] for index in np.flatnonzero(self.marked).tolist()}
+        return (before - out) | set(marked)
 
     def _delta_pairs(self) -> Iterable[tuple[str, Shape]]:
         return zip(self._delta.ids, self._delta.shapes, strict=True)

@@ -101,9 +101,9 @@ async def places(connection: asyncpg.Connection, crossings: Sequence[CrossingRow
     return [Place(**row) for row in rows]
 
 
-async def close_visits(connection: asyncpg.Connection, user: str, at_ms: int) -> None:
+async def close_visits(connection: asyncpg.Connection, user: str, at_ms: int) -> list[str]:
     """Ends all visits of somebody who is no more, once each, and the memberships that they came with. In the
-    caller's transaction; it needs no epoch, since a visit ends once, whoever ends it.
+    caller's transaction; it needs no epoch, since a visit ends once, whoever ends it. Returns the fences.
     """
     rows = await connection.fetch(
         """SELECT fence_id::text AS fence, visit, entered_at FROM fence_visits
@@ -128,15 +128,16 @@ async def close_visits(connection: asyncpg.Connection, user: str, at_ms: int) ->
         RETURNING room_id::text AS room""",
         user,
     )
-    fences = {("fence", row["fence"]) for row in rows}
-    await notify(connection, fences | {("room", row["room"]) for row in rooms})
+    await notify(connection, {("room", row["room"]) for row in rooms})
+    return [row["fence"] for row in rows]
 
 
 async def erase(connection: asyncpg.Connection, user: str, at_ms: int) -> None:
     """Somebody is no more: their visits end, what they granted is forgotten, and no fence's log knows them;
     their own fences are removed. In the caller's transaction.
     """
-    await close_visits(connection, user, at_ms)
+    fences = await close_visits(connection, user, at_ms)
+    await notify(connection, {("fence", fence) for fence in fences})
     await connection.execute("DELETE FROM fence_grants WHERE user_id = $1", user)
     await connection.execute("UPDATE fence_events SET user_id = NULL WHERE user_id = $1", user)
     for row in await connection.fetch(

@@ -99,6 +99,12 @@ class SmallEngine:
             await shard.housekeeping.sweep()
         await asyncio.sleep(0.1)
 
+    async def until_quiet(self, count: Any, timeout_s: float = 10.0) -> None:
+        """Until what is awaited is nothing."""
+        async with asyncio.timeout(timeout_s):
+            while await count():
+                await asyncio.sleep(0.05)
+
     async def until_next(self) -> None:
         """A moment."""
         await asyncio.sleep(0.01)

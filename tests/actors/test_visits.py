@@ -9,6 +9,7 @@ from fencing import AWAY, BERLIN, Clock, change, fence, move, square, told, unti
 
 from actors import messages as wire
 from actors.crossing_log import CrossingLog
+from actors.crossings import Crossings
 from actors.placement import slot_of
 from storage import crossings as table
 
@@ -260,3 +261,56 @@ async def test_crossings_of_many_people_are_stored_together_and_told_in_order(
         events = [msgspec.json.decode(push.m)["d"]["event"] for push in own]
         assert events == ["inside", "exit", "enter", "exit"]
     assert max(batches) > 5
+
+
+async def test_who_stays_where_nothing_is_pending_is_not_stepped(
+    small: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GEO-5: fixes of people at rest inside cost a comparison; their dwell and their silence still come."""
+    ann, bob = await small.person(), await small.person()
+    await fence(small, ann, square(*BERLIN))
+    await fence(small, ann, square(*BERLIN, 0.001))
+    steps: list[str] = []
+    step = Crossings._step
+
+    def counted(self: Any, activation: Any, *what: Any) -> None:
+        steps.append(activation.key)
+        step(self, activation, *what)
+
+    monkeypatch.setattr(Crossings, "_step", counted)
+    now = clock.now_ms() - 280_000
+    for n in range(28):
+        await move(small, ann, *BERLIN, now + n * 10_000)
+        await move(small, bob, *AWAY, now + n * 10_000)
+        for shard in small.shards.values():
+            shard._tick()
+    assert steps == [ann]  # the first one, which was inside
+    clock.pass_s(40)
+    await move(small, ann, *BERLIN, clock.now_ms())
+    await small.sweep()
+    assert [event for event, _ in await until_told(small, ann, 4)] == ["inside", "inside", "dwell", "dwell"]
+    clock.pass_s(901)
+    assert (await until_told(small, ann, 6))[4:] == [("exit", "ttl")] * 2
+    bodies = await small.pool.fetch("SELECT body FROM user_events WHERE user_id = $1", ann)
+    last = max((msgspec.json.decode(row["body"]) for row in bodies), key=lambda body: body["at_ms"])
+    assert last["at_ms"] == pytest.approx(now + 280_000 + 40_000 + 900_000, abs=5_000)
+
+
+async def test_whose_account_ends_leaves_once_live_or_not(small: Any, clock: Clock) -> None:
+    """GEO-17: by the actor that learns of it, or by the reminder of a visit that nobody is left to end."""
+    live, away = await small.person(), await small.person()
+    here = await fence(small, live, PARK)
+    for user in (live, away):
+        await visit(small, user, clock.now_ms() - 5_000)
+        await until_told(small, user, 1)
+    number = small.router.shard_of(slot_of("user", away))
+    shard = small.shards[number]
+    shard.deactivate(shard.activations["user", away])
+    await small.pool.execute("UPDATE users SET status = 'suspended'")
+    await small.router.refresh("user", live)
+    assert await until_told(small, live, 2) == [("inside", None), ("exit", "account_erased")]
+    clock.pass_s(1_000)
+    shard.reminders.look()
+    assert await until_told(small, away, 2) == [("inside", None), ("exit", "account_erased")]
+    await small.until_quiet(lambda: small.pool.fetchval("SELECT count(*) FROM reminders"))
+    assert await small.pool.fetchval("SELECT inside FROM fence_streams WHERE fence_id = $1", here) == 0

@@ -1,5 +1,9 @@
 """The index of fences, against asking every fence."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -134,3 +138,49 @@ def test_every_longitude_at_a_pole_hits_a_fence_that_reaches_it():
     index = FenceIndex([("wedge", wedge)])
     positions, _ = index.hits(np.array([90.0, 90.0, 89.5]), np.array([-170.0, 15.0, -170.0]))
     assert positions.tolist() == [0, 1]
+
+
+def test_a_fence_takes_less_than_two_kilobytes(tmp_path):
+    """GEO-26: what a process grows by with 20,000 circles and polygons that have all been asked for."""
+    script = tmp_path / "weigh.py"
+    script.write_text(
+        """
+import gc, sys, numpy as np
+from geo.fences import FenceIndex
+from geo.geojson import parse_shape
+
+def held():
+    gc.collect()
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+def drawn(number):
+    lat, lon = 40 + (number // 200) * 0.01, 10 + (number % 200) * 0.01
+    if number % 2:
+        shape = parse_shape({"type": "Point", "coordinates": [lon, lat], "radius_m": 100})
+    else:
+        ring = [[lon + 0.004 * np.cos(a), lat + 0.004 * np.sin(a)] for a in np.linspace(0, 6, 8)]
+        shape = parse_shape({"type": "Polygon", "coordinates": [[*ring, ring[0]]]})
+    shape.geometry = {}
+    return f"{number:036d}", shape
+
+def ask(index, count):
+    at = np.arange(count)
+    return index.hits(40 + (at // 200) * 0.01, 10 + (at % 200) * 0.01)
+
+ask(FenceIndex(drawn(number) for number in range(500)), 500)
+before = held()
+index = FenceIndex(drawn(number) for number in range(20_000))
+assert len(ask(index, 20_000)[0]) == 20_000
+print((held() - before) / 20_000)
+"""
+    )
+    root = Path(__file__).parents[2]
+    told = subprocess.run(
+        [sys.executable, script],
+        cwd=root,
+        env={"PYTHONPATH": str(root)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert float(told.stdout) < 2_000
