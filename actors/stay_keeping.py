@@ -198,7 +198,7 @@ class StayKeeping:
         async with self._shard.pool.acquire() as connection, connection.transaction():
             await assert_epochs(connection, slots, epochs)
             try:
-                await self._book.record(connection, batch, self._shard.now_ms())
+                await self._book.record(connection, batch)
             except SealBrokenError as error:
                 log.error("stays are lost: %s", error)  # noqa: TRY400 - where it came from is no news
 

@@ -16,7 +16,7 @@ from cluster.errors import OperatorError
 from cluster.layout import Layout
 from cluster.processes import Identity, Reaper
 from cluster.settings import Settings
-from storage import schema
+from storage import places, schema
 from storage.postgres import NotDurableError, assert_durable
 
 PARTITION_CHECK_S = 43_200.0
@@ -86,7 +86,7 @@ class Databases:
         try:
             await assert_durable(connection)
             version = await schema.migrate(connection)
-            await schema.ensure_partitions(connection, dt.datetime.now(dt.UTC))
+            await _keep_house(connection)
         except NotDurableError as wrong:
             raise OperatorError(str(wrong), "switch it on in the server's configuration") from None
         except schema.SchemaError as wrong:
@@ -102,14 +102,21 @@ class Databases:
             try:
                 connection = await self._connect()
                 try:
-                    await schema.ensure_partitions(connection, dt.datetime.now(dt.UTC))
+                    await _keep_house(connection)
                 finally:
                     await connection.close()
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as wrong:
-                self._tell(f"message partitions not checked: {wrong}")
+                self._tell(f"message partitions and retention not looked after: {wrong}")
 
     async def stop(self) -> None:
         if self._partitions is not None:
             self._partitions.cancel()
         await asyncio.gather(*(keeper.stop() for keeper in self._keepers.values()))
         self._folders.close()
+
+
+async def _keep_house(connection: "asyncpg.Connection") -> None:
+    """Makes room for what comes, and lets go of what is older than its retention."""
+    now = dt.datetime.now(dt.UTC)
+    await schema.ensure_partitions(connection, now)
+    await places.forget_old(connection, now)

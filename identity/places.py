@@ -60,7 +60,7 @@ class PlaceBook:
     def __init__(self, seal: Seal) -> None:
         self._seal = seal
 
-    async def record(self, connection: Any, changes: Sequence[StayChange], now_ms: int) -> None:
+    async def record(self, connection: Any, changes: Sequence[StayChange]) -> None:
         """Stores changes of several people in the caller's transaction, each person's in order, each once: a
         stay is named by who and since when. One that ended and is not stored was removed by its person.
         """
@@ -78,7 +78,6 @@ class PlaceBook:
         for change in changes:
             _apply(known, change)
         await self._store(connection, known)
-        await rows.forget_old(connection, users, now_ms)
 
     async def _store(self, connection: Any, known: _Known) -> None:
         places = [

@@ -159,7 +159,7 @@ async def test_a_change_that_comes_twice_is_stored_once(small, pool):
     stay = BOOK._opened_stay(row)
     async with pool.acquire() as connection, connection.transaction():
         again = [StayChange(ann.user, turn, stay) for turn in (Turn.BEGAN, Turn.ENDED)]
-        await BOOK.record(connection, again, small.shards[0].now_ms())
+        await BOOK.record(connection, again)
         assert await BOOK.read(connection, ann.user, infers=False) == [home]
 
 

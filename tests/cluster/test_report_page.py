@@ -31,8 +31,9 @@ def page_file(recorded: Path, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["1440", "390"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("size", "scheme"), [(WIDE, "light"), (PHONE, "dark")], ids=["1440-light", "390-dark"]
+)
 async def test_everything_is_shown_reached_and_nothing_is_asked_for(
     browser: Browser, page_file: Path, size: tuple[int, int], scheme: str
 ) -> None:

@@ -18,7 +18,7 @@ async def store(town, user, *stays):
         stay = Stay(lat, lon, since_ms, lat, lon, until_ms)
         changes += [StayChange(user, turn, stay) for turn in (Turn.BEGAN, Turn.ENDED)]
     async with town.pool.acquire() as connection, connection.transaction():
-        await town.app.state.services.places.record(connection, changes, int(time.time() * 1000))
+        await town.app.state.services.places.record(connection, changes)
 
 
 def weeks(number=1):
