@@ -21,11 +21,13 @@ ACCURACY_M = 5.0
 """Where the file tells none."""
 
 
-def judge(route: Route, fences: Sequence[Fence], resolution: int = RES_STRANGERS_FINEST) -> Trail:
-    """Return what became of a trace whose fixes come at the times that they tell. `resolution` is the H3
-    resolution that strangers may see at best.
+def judge(route: Route, fences: Sequence[Fence], resolution: int = RES_STRANGERS_FINEST) -> Trail | None:
+    """Return what became of a trace whose fixes come at the times that they tell; None if none of them
+    counts. `resolution` is the H3 resolution that strangers may see at best.
     """
     fixes, judged = _admitted(route)
+    if not fixes:
+        return None
     begin_ms = fixes[0].t_ms
     events = [
         (crossing.at_ms, str(crossing.event), said(fences[int(fence)].name, crossing))

@@ -25,7 +25,7 @@
   const notCounted = (trail) => trail.fixes.filter((fix) => fix[3] !== "counted");
   const WHY = { jump: "held: implausible speed", stale: "older than the last", repeated: "sent before", accuracy: "no accuracy", coordinates: "no place on Earth" };
 
-  // -- the plane: metres east and north of the first fix, the short way round -----------------------------
+  // -- the plane: metres east and north of the first fix, the short way round; near a pole as seen from it ---
 
   let origin, perDegree;
   const settle = (trail) => {
@@ -35,6 +35,10 @@
     perDegree = [((n * (1 - 0.00669437999)) / w) * (Math.PI / 180), Math.max(n * Math.cos(phi), 1) * (Math.PI / 180)];
   };
   const plane = (lat, lon) => {
+    if (Math.abs(origin[0]) > 80) {
+      const side = Math.sign(origin[0]), angle = ((lon - origin[1]) * Math.PI) / 180, away = (at) => (90 - side * at) * 111694;
+      return [away(lat) * Math.sin(angle), side * (away(lat) * Math.cos(angle) - away(origin[0]))];
+    }
     const turn = lon - origin[1];
     return [(turn - 360 * Math.round(turn / 360)) * perDegree[1], -(lat - origin[0]) * perDegree[0]];
   };
@@ -48,7 +52,7 @@
     ["Walk", (t) => t.name],
     ["Length", (t) => metres(t.length_m)],
     ["Time", (t) => clock(t.seconds)],
-    ["Fixes", (t) => t.fixes.length],
+    ["Fixes", (t) => Object.values(t.outcomes).reduce((a, b) => a + b)],
     ["that counted", (t) => t.outcomes.counted || 0],
     ["that did not", (t) => { const rest = Object.entries(t.outcomes).filter(([why]) => why !== "counted"); return rest.map(([why, n]) => `${n} ${why}`).join(", ") || "none"; }],
     ["Cells shown", (t) => t.cells.length],

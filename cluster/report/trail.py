@@ -15,6 +15,8 @@ from geo.fixes import Fix
 COUNTED = "counted"
 """What became of a fix that moved its person; else it is the reason why it did not."""
 
+DRAWN_MOST = 20_000
+
 _CLOCKS_SET_MS = 631_152_000_000  # 1990-01-01: before it, times count from nothing
 
 
@@ -69,7 +71,9 @@ class Trail(msgspec.Struct, frozen=True):
     seconds: float
     length_m: float
     fixes: tuple[Judged, ...]
+    """Of more than DRAWN_MOST that count, every so manieth."""
     outcomes: dict[str, int]
+    """How many there were of each, all counted."""
     cells: tuple[ShownCell, ...]
     astray_m: tuple[float, float] | None
     events: tuple[Told, ...]
@@ -122,7 +126,7 @@ def trail(
         length_m=round(sum(_apart(one, other) for one, other in itertools.pairwise(counted)), 1),
         fixes=tuple(
             Judged(seconds(fix.t_ms), round(fix.lat, 6), round(fix.lon, 6), outcome)
-            for fix, outcome in judged
+            for fix, outcome in _drawn(judged)
         ),
         outcomes=dict(Counter(outcome for _, outcome in judged).most_common()),
         cells=tuple(_spans(shown, end_ms, seconds)),
@@ -130,6 +134,12 @@ def trail(
         events=tuple(told),
         stops=tuple(stops),
     )
+
+
+def _drawn(judged: Sequence[tuple[Fix, str]]) -> Iterable[tuple[Fix, str]]:
+    every = -(-len(judged) // DRAWN_MOST)
+    last = len(judged) - 1
+    return (each for n, each in enumerate(judged) if n % every == 0 or n == last or each[1] != COUNTED)
 
 
 def _apart(one: Fix, other: Fix) -> float:

@@ -34,7 +34,7 @@ def judge_offline(
         for route in routes
         for fence in fences_around(gates(route, places), route.name if len(routes) > 1 else "")
     ]
-    trails = [offline.judge(route, fences) for route in routes]
+    trails = [trail for route in routes if (trail := offline.judge(route, fences)) is not None]
     tell(report, "the engine's own kernels, no engine running", (_HOW, _CELLS), fences, trails)
 
 

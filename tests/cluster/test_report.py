@@ -15,6 +15,7 @@ from cluster.demo.walks import Route, gates
 from cluster.errors import OperatorError
 from cluster.replay import read_route
 from cluster.report import offline
+from cluster.report import trail as trails
 from cluster.report.page import render
 from cluster.report.trail import COUNTED, DrawnFence, Report
 from geo.traces import TracePoint
@@ -120,7 +121,9 @@ def route(name: str = "walk", seconds: int = 900) -> Route:
 def page_of(walk: Route) -> str:
     fences = fences_around(gates(walk, 2))
     drawn = tuple(DrawnFence(fence.name, fence.shape.geometry) for fence in fences)
-    return render(Report("now", "here", ("a note",), drawn, (offline.judge(walk, fences),)))
+    judged = offline.judge(walk, fences)
+    assert judged is not None
+    return render(Report("now", "here", ("a note",), drawn, (judged,)))
 
 
 def test_the_page_loads_nothing_and_says_what_it_holds() -> None:
@@ -142,6 +145,28 @@ def test_a_name_cannot_end_the_script() -> None:
     assert report_of(page)["trails"][0]["name"] == name
     assert page.count("</script>") == page_of(route()).count("</script>")
     assert "alert(1)</" not in page
+
+
+def test_of_a_very_long_trace_every_so_manieth_fix_is_drawn_and_all_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trails, "DRAWN_MOST", 30)
+    walk = route(seconds=1_000)
+    astray = walk.points[55]._replace(lat=5.0)
+    walk = Route("walk", (*walk.points[:55], astray, *walk.points[56:]))
+    [trail] = report_of(page_of(walk))["trails"]
+    assert trail["outcomes"] == {"counted": 99, "jump": 1}
+    assert 25 < len(trail["fixes"]) < 40
+    assert [trail["fixes"][0][0], trail["fixes"][-1][0]] == [0, 990]
+    assert "jump" in [fix[3] for fix in trail["fixes"]]
+
+
+def test_a_file_of_which_no_fix_counts_makes_no_report(tmp_path: Path) -> None:
+    trace, page = tmp_path / "vague.csv", tmp_path / "out.html"
+    trace.write_text("lat,lon,t_ms,acc_m\n1,2,1790000000000,9000\n1,2,1790000001000,9000\n")
+    done = hereabouts("--offline", "--report", page, trace)
+    assert (done.returncode, done.stdout) == (0, "No fix counted: there is nothing to report.\n")
+    assert not page.exists()
 
 
 def test_files_without_times_have_none_in_the_report() -> None:

@@ -27,7 +27,8 @@ def page_file(recorded: Path, tmp_path: Path) -> Path:
     routes = [read_route(recorded / name) for name in ("two-stays.gpx", "jump.gpx")]
     fences = fences_around(gates(routes[0], 2))
     path = tmp_path / "report.html"
-    writing.tell(path, "no engine", ["a note"], fences, [offline.judge(each, fences) for each in routes])
+    judged = [trail for each in routes if (trail := offline.judge(each, fences)) is not None]
+    writing.tell(path, "no engine", ["a note"], fences, judged)
     return path
 
 
