@@ -26,14 +26,14 @@ from simulated.network import Network
 from simulated.room_log import Room
 from simulated.trouble import Trouble
 
-from actors import hand_off, mover, placement, router
+from actors import hand_off, mover, router
 from actors import messages as wire
 from actors.link import Link
 from actors.probe import ask
 from actors.protocol import EngineError
 from actors.site import address_of
 from actors.workload import Workload
-from storage import slots
+from storage import placement, slots
 
 SLOTS = 64
 """So many, of which few are moved at once, are as good as the real 1,024 and cost less."""
