@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from actors.effects import Answer, Asker, Refuse, Send
 from actors.near import NearView, near_filter
 from actors.person import Look, UserEffect, UserState
 from actors.protocol import ErrorCode
-from actors.vicinity import Seen, Vicinity
+from actors.vicinity import Seen, Vicinity, Walk
 from geo.cells import Cell, parent_of
 from geo.distance import distance_m as metres_between
 from geo.privacy import (
@@ -142,7 +143,6 @@ def visible_rows(
     place = looks_from(state)
     if place is None:
         return {}, 0.0
-    record = state.record
     if state.probing.is_limited:
         return _in_the_city(state, around, place, audience, online=online), RADIUS_MAX_M
     found = [
@@ -151,18 +151,25 @@ def visible_rows(
         if each.distance_m <= radius_m and (each.online or not online)
     ]
     if audience is Audience.EVERYONE:
-        strangers = 0
-        for each in around.strangers(place):
-            if each.distance_m > radius_m or strangers >= LIMIT_MAX:
-                break
-            if each.user in record.matched or each.user in record.blocked or each.user == state.user:
-                continue
-            if each.online or not online:
-                found.append(each)
-                strangers += 1
-    found.sort(key=_order)
+        known = len(found)
+        found += _strangers(state, around.strangers(place), radius_m, online=online)
+        if known:
+            found.sort(key=_order)
+    else:
+        found.sort(key=_order)
     reach_m = radius_m if len(found) < LIMIT_MAX else found[LIMIT_MAX - 1].distance_m
     return {each.user: each.data for each in found[:LIMIT_MAX]}, reach_m
+
+
+def _strangers(state: UserState, walk: Walk, radius_m: float, *, online: bool) -> list[Seen]:
+    """The nearest strangers to the viewer, in order, at most 50."""
+    record = state.record
+    unseen = {state.user, *record.blocked, *record.matched}
+    if not online:
+        page = walk.first(LIMIT_MAX + len(unseen))
+        return [each for each in page if each.user not in unseen and each.distance_m <= radius_m][:LIMIT_MAX]
+    seen = (each for each in walk if each.online and each.user not in unseen)
+    return list(islice(takewhile(lambda each: each.distance_m <= radius_m, seen), LIMIT_MAX))
 
 
 def _in_the_city(
@@ -188,6 +195,8 @@ def _acquainted(
     strangers nearer.
     """
     record, people = state.record, around.people
+    if not record.matched and not record.group_mates:
+        return
     wanted = people.keys() & record.matched
     if audience is Audience.GROUP:
         wanted |= people.keys() & record.group_mates
@@ -221,9 +230,11 @@ def _shown(state: UserState, near: NearView, around: Around) -> dict[str, Any]:
     """What a view is to show now. While a region around is not known yet, nobody else than the blocked is
     taken off, nor after a hand-over, while regions may still be hearing who is there.
     """
-    kept = {key: row[0] for key, row in near.seen.rows.items() if key not in state.record.blocked}
     shown, near.reach_m = visible_rows(state, around.people, near.radius_m, near.audience, online=near.online)
-    return shown if around.is_complete else kept | shown
+    if around.is_complete:
+        return shown
+    kept = {key: row[0] for key, row in near.seen.rows.items() if key not in state.record.blocked}
+    return kept | shown
 
 
 def _shows(state: UserState, near: NearView, now_ms: int, around: Around) -> list[UserEffect]:

@@ -8,6 +8,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import merge
+from itertools import islice
 from typing import Any, NamedTuple
 
 from actors import messages as wire
@@ -48,6 +49,12 @@ class Walk:
         for each in self._rest:
             self._found.append(each)
             yield each
+
+    def first(self, count: int) -> list[Seen]:
+        """The nearest ones, as many as there are up to `count`."""
+        if len(self._found) < count:
+            self._found.extend(islice(self._rest, count - len(self._found)))
+        return self._found[:count]
 
 
 @dataclass(slots=True)
@@ -122,8 +129,11 @@ class Vicinity:
     def _nearest(self, centre: Cell) -> Iterator[Seen]:
         for distance_m, cells in rings_around(centre).rings:
             here = [[(user, cell) for user in self._open[cell]] for cell in cells if cell in self._open]
-            for user, at in merge(*here):
-                data = {"user": user, "cell": at, "band": band_of(distance_m)}
+            if not here:
+                continue
+            band = band_of(distance_m)
+            for user, at in merge(*here) if len(here) > 1 else here[0]:
+                data = {"user": user, "cell": at, "band": band}
                 yield Seen(distance_m, user, data, self.people[user].online)
 
     def _put(self, region: str, row: wire.RegionRow) -> None:

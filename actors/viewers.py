@@ -61,15 +61,10 @@ class Viewers:
 
     def concerned(self, cells: Iterable[Cell]) -> set[str]:
         """Whose views may change when strangers see something else in these cells."""
-        nearest: dict[Cell, float] = {}
-        for cell in cells:
-            for place in self._around.get(cell, ()):
-                distance_m = rings_around(place).distance_m[cell]
-                if distance_m < nearest.get(place, float("inf")):
-                    nearest[place] = distance_m
-        return {
-            user
-            for place, distance_m in nearest.items()
-            for user, viewer in self._from[place].items()
-            if distance_m <= viewer.reach_m
-        }
+        changed = set(cells)
+        found: set[str] = set()
+        for place in set().union(*(self._around[cell] for cell in changed & self._around.keys())):
+            distances_m = rings_around(place).distance_m
+            nearest_m = min(map(distances_m.__getitem__, distances_m.keys() & changed))
+            found.update(user for user, viewer in self._from[place].items() if nearest_m <= viewer.reach_m)
+        return found

@@ -91,17 +91,19 @@ def changes_to(seen: MapView, current: Mapping[str, Any]) -> tuple[MapView, list
     Rows are as the wire has them: `[key, "+" | "~", data, version]` and `[key, "-"]`. Without a change the
     view is returned as it is, with no rows.
     """
-    version = seen.version + 1
-    removals: list[Change] = [(key, "-") for key in sorted(seen.rows.keys() - current.keys())]
-    additions: list[Change] = []
-    rows: dict[str, tuple[Any, int]] = {}
-    for key in sorted(current):
-        known = seen.rows.get(key)
-        if known is not None and known[0] == current[key]:
-            rows[key] = known
-            continue
-        rows[key] = (current[key], version)
-        additions.append((key, "+" if known is None else "~", current[key], version))
-    if not removals and not additions:
+    known = seen.rows
+    gone = known.keys() - current.keys()
+    new = [
+        key
+        for key, data in current.items()
+        if (had := known.get(key)) is None or (had[0] is not data and had[0] != data)
+    ]
+    if not gone and not new:
         return seen, []
-    return MapView(version, rows), removals + additions
+    version = seen.version + 1
+    rows = {key: row for key, row in known.items() if key not in gone} if gone else dict(known)
+    changes: list[Change] = [(key, "-") for key in sorted(gone)]
+    for key in sorted(new):
+        changes.append((key, "~" if key in known else "+", current[key], version))
+        rows[key] = (current[key], version)
+    return MapView(version, rows), changes
