@@ -6,15 +6,14 @@ Who does not show themselves to matches is not reported at all. What is decided 
 of each lower id, fenced by its slot (storage/near_episodes.py).
 """
 
-import asyncio
 import logging
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict
 
-import asyncpg
 import numpy as np
 
 from actors import messages as wire
 from actors.activation import Activation
+from actors.episode_writing import EpisodeWriting
 from actors.episodes import APART, GONE, SILENT, decided, is_trusted, look_again_ms, shows_to_matches
 from actors.host import Hosting
 from actors.mate_table import MateTable
@@ -24,9 +23,6 @@ from actors.placement import slot_of
 from geo.distance import Floats
 from geo.friends import Changes, Rows
 from storage import near_episodes as table
-from storage.messages import FENCED
-from storage.near_episodes import EpisodeChange
-from storage.postgres import UNREACHABLE
 
 log = logging.getLogger("hereabouts.user")
 
@@ -53,8 +49,11 @@ class MateHost:
         """Higher id → the number of its last report."""
         self._distrusted: set[str] = set()
         """Of other shards."""
+        self._heard: OrderedDict[str, int] = OrderedDict()
+        """Of other shards: when a report came; and those of whom another one is awaited."""
+        self._asked: OrderedDict[str, int] = OrderedDict()
         self._outbox: dict[int, wire.Mates] = {}
-        self._writes: dict[str, deque[EpisodeChange]] = {}
+        self._writing = EpisodeWriting(shard)
 
     # -- people ---------------------------------------------------------------------------------------
 
@@ -82,7 +81,7 @@ class MateHost:
         if shows_to_matches(state, self._shard.now_ms()):
             self._show(activation, row, is_news=not shards <= before.keys())
         else:
-            self._hide(user, row)
+            self._hide(user, row, {*shards} if self._table.is_shown[row] else shards - before.keys())
         self._flush()
 
     def forget(self, user: str) -> None:
@@ -111,6 +110,22 @@ class MateHost:
         for other in [o for o, since in episodes.lost.items() if now_ms - since > state.position_ttl_ms]:
             del episodes.lost[other]
             self._decide(activation, other, is_near=False, reason=GONE)
+        self._sweep(now_ms, state.position_ttl_ms)
+
+    def _sweep(self, now_ms: int, position_ttl_ms: int) -> None:
+        """Where somebody of another shard is must be heard again within half of what a position lives: news
+        that they are gone may have been lost.
+        """
+        while self._heard and now_ms - next(iter(self._heard.values())) > position_ttl_ms / 2:
+            user, heard_ms = self._heard.popitem(last=False)
+            if user in self._table.rows and user not in self._people:
+                self._asked[user] = heard_ms
+                self._to(self._shard_of(user)).wanted.append(user)
+        while self._asked and now_ms - next(iter(self._asked.values())) > position_ttl_ms:
+            user, _ = self._asked.popitem(last=False)
+            if user in self._table.rows and user not in self._people:
+                self._vanish(user, self._table.rows[user])
+        self._flush()
 
     async def remind(self, activation: Activation, other: str, _: str) -> None:
         """An episode that nothing has ended may have lost its people."""
@@ -126,7 +141,7 @@ class MateHost:
 
     def is_quiet(self, user: str) -> bool:
         """Whether all that was decided for this person is stored."""
-        return user not in self._writes
+        return self._writing.is_done(user)
 
     # -- positions ------------------------------------------------------------------------------------
 
@@ -165,16 +180,17 @@ class MateHost:
         if self._table.is_shown[row] and not is_news:
             return
         self._table.is_shown[row] = True
+        self._found(activation.key)
         self._report(activation, last.lat, last.lon)
         self._changed(
             self._table.friends.move(np.array([row], np.int32), np.array([last.lat]), np.array([last.lon]))
         )
 
-    def _hide(self, user: str, row: int) -> None:
-        if self._table.is_shown[row]:
-            self._table.is_shown[row] = False
-            for shard in self._posts[user]:
-                self._to(shard).gone.append(user)
+    def _hide(self, user: str, row: int, shards: set[int]) -> None:
+        """The person does not, any more or for the time being: `shards` are to know."""
+        self._table.is_shown[row] = False
+        for shard in shards:
+            self._to(shard).gone.append(user)
         self._vanish(user, row)
 
     def _vanish(self, user: str, row: int) -> None:
@@ -217,6 +233,8 @@ class MateHost:
         if user not in self._people and not self._holders.get(user) and user in self._table.rows:
             self._holders.pop(user, None)
             self._distrusted.discard(user)
+            self._heard.pop(user, None)
+            self._asked.pop(user, None)
             self._table.drop(user)
 
     def _changed(self, changes: Changes) -> None:
@@ -245,36 +263,7 @@ class MateHost:
         change = decided(state, high, is_near, reason, (is_trusted(state), trusted), now_ms)
         if change is None:
             return
-        low = activation.key
-        if low in self._writes:
-            self._writes[low].append(change)
-        else:
-            self._writes[low] = deque([change])
-            self._shard.spawn(self._write(activation))
-
-    async def _write(self, activation: Activation) -> None:
-        """Stores what was decided for a person, one after the other, each until it is stored."""
-        low, shard = activation.key, self._shard
-        waiting = self._writes[low]
-        try:
-            while waiting:
-                try:
-                    epoch = shard.router.epoch_of(activation.slot)
-                    async with shard.pool.acquire() as connection, connection.transaction():
-                        await table.record(connection, activation.slot, epoch, waiting[0])
-                except asyncpg.PostgresError as error:
-                    if error.sqlstate == FENCED:
-                        shard.deactivate(activation)  # another one decides now, from what is stored
-                        return
-                    log.warning("an episode waits: %s", type(error).__name__)
-                    await asyncio.sleep(_RETRY_S)
-                except UNREACHABLE as error:
-                    log.warning("an episode waits: %s", type(error).__name__)
-                    await asyncio.sleep(_RETRY_S)
-                else:
-                    waiting.popleft()
-        finally:
-            del self._writes[low]
+        self._writing.put(activation, change)
 
     # -- other shards ---------------------------------------------------------------------------------
 
@@ -289,17 +278,25 @@ class MateHost:
             self._granted(message.shard, grant)
         for user in message.wanted:
             activation = self._people.get(user)
-            if activation is not None and self._table.is_shown[rows_of[user]]:
-                self._posts[user].setdefault(message.shard, _UNKNOWN_M)
-                self._report(activation, activation.state.last.lat, activation.state.last.lon)
+            if activation is None:
+                continue  # they may come yet
+            if not self._table.is_shown[rows_of[user]]:
+                self._to(message.shard).gone.append(user)
+                continue
+            self._posts[user].setdefault(message.shard, _UNKNOWN_M)
+            self._report(activation, activation.state.last.lat, activation.state.last.lon)
         self._flush()
 
     def _took(self, message: wire.Mates) -> None:
         """Reports: decides with them, and says how far each may be from there without another one."""
         friends, rows_of = self._table.friends, self._table.rows
         moved = [each for each in message.moved if each.user in rows_of and each.user not in self._people]
+        now_ms = self._shard.now_ms()
         for each in moved:
             self._found(each.user)
+            self._asked.pop(each.user, None)
+            self._heard[each.user] = now_ms
+            self._heard.move_to_end(each.user)
             if each.trusted:
                 self._distrusted.discard(each.user)
             else:

@@ -154,9 +154,8 @@ class Friends:
         looked[rows] = True
         self._anchors[rows], free_m[rows] = self._at[rows], 0.0
         counts = self._counts[rows]
-        total = int(counts.sum())
         firsts = np.cumsum(counts) - counts
-        edges = np.arange(total) + np.repeat(self._starts[rows] - firsts, counts)
+        edges = _ranges(self._starts[rows], counts)
         owners, others = np.repeat(rows, counts), self._others[edges]
         inside = self._inside[edges].astype(bool)
         metres = _metres(self._at[owners], self._at[others])
@@ -172,7 +171,7 @@ class Friends:
         recalled = self._recall(others, share)
         looked[rows] = False
         least = np.full(rows.size, np.inf)
-        if total:
+        if edges.size:
             filled = counts > 0
             least[filled] = np.minimum.reduceat(share, firsts[filled])
         free_m[rows] = np.where(least > _SLACK_M, least - _SLACK_M, _MUST_LOOK)
@@ -266,19 +265,14 @@ class Friends:
 
     def _compact(self, room: int) -> None:
         """Edges one row after the other again, each with the room that it had, and as much behind them."""
-        filled = np.flatnonzero(self._counts)
         self._room[self._counts == 0] = 0
-        total = int(self._room[filled].sum())
+        total = int(self._room.sum())
+        starts = np.cumsum(self._room) - self._room
         others: Rows = np.zeros(2 * (total + room) + _LEAST, dtype=np.int32)
         inside = np.zeros(others.size, dtype=np.uint8)
-        used = 0
-        for row in filled.tolist():
-            edges, start = self._edges(row), used
-            used += int(self._room[row])
-            new = slice(start, start + int(self._counts[row]))
-            others[new], inside[new] = self._others[edges], self._inside[edges]
-            self._starts[row] = start
-        self._others, self._inside, self._used = others, inside, used
+        to, edges = _ranges(starts, self._counts), _ranges(self._starts, self._counts)
+        others[to], inside[to] = self._others[edges], self._inside[edges]
+        self._others, self._inside, self._starts, self._used = others, inside, starts, total
 
 
 _EMPTY = {
@@ -294,6 +288,13 @@ def _metres(one: Floats, other: Floats) -> Floats:
     apart = one - other
     metres: Floats = np.sqrt(np.einsum("ij,ij->i", apart, apart))
     return metres
+
+
+def _ranges(starts: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """From each start so many numbers on, one range behind the other."""
+    firsts = np.cumsum(counts) - counts
+    found: npt.NDArray[np.int64] = np.arange(int(counts.sum())) + np.repeat(starts - firsts, counts)
+    return found
 
 
 def _pairs(found: set[tuple[int, int]]) -> Rows:

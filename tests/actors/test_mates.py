@@ -289,6 +289,36 @@ async def test_an_episode_whose_low_one_never_comes_back_ends_by_its_reminder(fa
     await far.both(ENTER, GONE)
 
 
+async def test_an_episode_lasts_as_long_as_both_are_there(pair):
+    """Also where a kill has made the deciding shard forget for a moment where the other one is."""
+    await pair.at(pair.low, 0)
+    await pair.at(pair.high, 100)
+    await pair.both(ENTER)
+    for number in list(pair.small.shards):
+        await pair.small.shards[number].stop()
+        await pair.small.start_shard(number)
+    for _ in range(5):
+        pair.clock.ahead_ms += 400_000
+        await pair.at(pair.low, 0)
+        await pair.at(pair.high, 100)
+        await pair.settled()
+    await pair.small.pool.execute("SELECT pg_sleep(1.1)")
+    await pair.both(ENTER)
+
+
+async def test_somebody_of_whom_nothing_is_heard_any_more_is_near_nobody(far):
+    """News that they are gone may be lost with a link."""
+    await far.at(far.low, 0)
+    await far.at(far.high, 100)
+    await far.both(ENTER)
+    deciding = far.small.shards[far.shard_of(far.low)].hosts["user"].mates
+    deciding.received = lambda _: None
+    for _ in range(4):
+        far.clock.ahead_ms += 400_000
+        await far.at(far.low, 0)
+    await far.both(ENTER, GONE)
+
+
 async def test_a_pair_far_apart_is_not_reported_until_one_has_come_half_the_way(far):
     """One message per (shard, tick), and only of who has left the circle that they were granted."""
     small = far.small
