@@ -330,14 +330,14 @@ async def test_a_pair_far_apart_is_not_reported_until_one_has_come_half_the_way(
     await far.at(far.high, 20_000)
     await far.settled()
     told.clear()
-    for step in range(12):
-        await far.at(far.high, 20_000 - 500 * step)
+    for step in range(5):
+        await far.at(far.high, 20_000 - 1_500 * step)
     await far.settled()
     assert [row.user for message in told for row in message.moved] == []
-    for step in range(12):
-        await far.at(far.high, 14_000 - 500 * step)
+    for step in range(8):
+        await far.at(far.high, 14_000 - 1_500 * step)
     await far.settled()
-    assert 0 < len([row for message in told for row in message.moved]) < 12
+    assert 0 < len([row for message in told for row in message.moved]) < 8
 
 
 async def test_who_probes_is_told_nothing(far):
