@@ -60,6 +60,7 @@ from actors.slot_messages import (
     View,
     ViewQuery,
 )
+from actors.stay_messages import StayQuery
 
 __all__ = [
     "JSON", "Away", "Barrier", "Fence", "Framed", "Hello", "Here", "HoldsQuery", "Load", "MatchOnline",
@@ -67,7 +68,7 @@ __all__ = [
     "OnlineChanged", "Position", "Positions", "PositionsTaken", "Pulse", "Push", "PushCounts",
     "PushEphemeral", "PushMap", "PushPeople", "PushPresence", "PushTop", "Pushed", "RegionCheck",
     "RegionCrowd", "RegionEnter", "RegionFollow", "RegionLeave", "RegionNews", "RegionRow", "RelayFence",
-    "Relayed", "Retire", "Seal", "ShareShown", "ShareWatch", "StatusQuery", "Take", "Unrelayed", "Unseal",
+    "Relayed", "Retire", "Seal", "ShareShown", "ShareWatch", "StatusQuery", "StayQuery", "Take", "Unrelayed", "Unseal",
     "Unsubscribed", "View", "ViewQuery", "WatchOnline", "WatchersQuery",
 ]  # fmt: skip
 """What this takes from its neighbours, `*_messages.py`; everybody has all messages from here."""
@@ -288,6 +289,7 @@ Request = (
     | Crossing | FenceMoved | StatusQuery | Drain | RelayFence | Remind | Retire | Seal | Take | Barrier
     | HoldsQuery
     | Here | Away | WatchOnline | MatchOnline | OnlineChanged | ShareWatch | ShareShown | WatchersQuery
+    | StayQuery
 )  # fmt: skip
 Message = (
     Request | Reply | Failure | Pushed | Hello | View | Told | Unseal | Bounced | Load | Relayed | Fence

@@ -101,6 +101,14 @@ class StayKeeping:
         """Nothing of theirs waits."""
         return user not in self._unstored
 
+    def going_on(self, user: str) -> dict[str, int]:
+        """The answer to a StayQuery."""
+        row = self._rows.get(user)
+        stay = None if row is None else self._stays.get(row)
+        return (
+            {"since_ms": stay.since_ms, "last_ms": stay.last_ms} if stay is not None and stay.is_stay else {}
+        )
+
     def expire(self, state: UserState, now_ms: int) -> None:
         """Stores how far a stay has come when its person fell silent."""
         if state.last is None or now_ms - state.last.t_ms < state.position_ttl_ms:

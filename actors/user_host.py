@@ -214,6 +214,9 @@ class UserHost:
             return None
         if isinstance(message, wire.Refresh):
             return self._refresh(activation, waiting.asker)
+        if isinstance(message, wire.StayQuery):
+            waiting.asker.answer(self.stays.going_on(activation.key))
+            return None
         if isinstance(message, wire.NearQuery):
             return self.near.look(activation, message, waiting.asker)
         if isinstance(message, wire.Subscribe | wire.History):

@@ -1,10 +1,13 @@
 """My own places: where I stay, kept for me alone (GEO-19). Exact positions, to nobody but their person."""
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Field
 
+from actors import messages as wire
+from actors.protocol import EngineError
 from identity.places import OwnPlace
 from serve_app.errors import not_found
 from serve_app.gate import Caller, PlaceInPath, ServicesHere
@@ -15,6 +18,7 @@ from storage.outbox import write_event
 router = APIRouter(prefix="/v1/me/places", tags=["me"], responses=problems(401, 429, 500, 503))
 
 _MS_PER_MINUTE = 60_000
+_PATIENCE_S = 1.0
 Offset = Annotated[
     int | None,
     Query(ge=-14 * 60, le=14 * 60, description="My local time less UTC, in minutes; by the sun if left out"),
@@ -55,8 +59,12 @@ class PlaceChanges(Body):
     label: Annotated[Line, Field(max_length=100, description="Empty: none")]
 
 
-def _shown(own: OwnPlace) -> MyPlace:
+def _shown(own: OwnPlace, lasts: dict[str, int]) -> MyPlace:
+    """`lasts` is what my actor says of the stay that goes on."""
     place, stay = own.place, own.stay
+    until_ms = stay.last_ms if stay is not None else 0
+    if stay is not None and lasts.get("since_ms") == stay.since_ms:
+        until_ms = max(until_ms, lasts["last_ms"])
     return MyPlace(
         id=own.id,
         label=place.label or None,
@@ -64,9 +72,9 @@ def _shown(own: OwnPlace) -> MyPlace:
         lon=place.lon,
         radius_m=round(place.radius_m, 1),
         visits=place.visits,
-        stayed_s=(place.stayed_ms + (stay.length_ms if stay is not None else 0)) / 1_000,
+        stayed_s=(place.stayed_ms + (until_ms - stay.since_ms if stay is not None else 0)) / 1_000,
         first_at=place.first_ms,
-        last_at=max(place.last_ms, stay.last_ms if stay is not None else 0),
+        last_at=max(place.last_ms, until_ms),
         here=stay is not None,
         kind=own.kind,
     )
@@ -78,7 +86,19 @@ async def _read(here: ServicesHere, me: Caller, utc_offset_min: int | None) -> l
         account = await load_account(connection, me.user)
         infers = account is not None and account.infers_home_and_work
         found = await here.places.read(connection, me.user, infers=infers, offset_ms=offset_ms)
-    return [_shown(own) for own in found]
+    goes_on = any(own.stay is not None for own in found)
+    lasts = await _lasts(here, me) if goes_on and here.router.view.version else {}
+    return [_shown(own, lasts) for own in found]
+
+
+async def _lasts(here: ServicesHere, me: Caller) -> dict[str, int]:
+    """How long the stay that goes on has lasted; what is stored must do where my actor does not say."""
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            reply: dict[str, int] = await here.router.request("user", me.user, wire.StayQuery(0, me.user))
+    except (EngineError, TimeoutError):
+        return {}
+    return reply
 
 
 async def _told(connection: Any, me: Caller) -> None:
