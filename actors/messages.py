@@ -68,8 +68,8 @@ __all__ = [
     "OnlineChanged", "Position", "Positions", "PositionsTaken", "Pulse", "Push", "PushCounts",
     "PushEphemeral", "PushMap", "PushPeople", "PushPresence", "PushTop", "Pushed", "RegionCheck",
     "RegionCrowd", "RegionEnter", "RegionFollow", "RegionLeave", "RegionNews", "RegionRow", "RelayFence",
-    "Relayed", "Retire", "Seal", "ShareShown", "ShareWatch", "StatusQuery", "StayQuery", "Take", "Unrelayed", "Unseal",
-    "Unsubscribed", "View", "ViewQuery", "WatchOnline", "WatchersQuery",
+    "Relayed", "Retire", "Seal", "ShareShown", "ShareWatch", "StatusQuery", "StayQuery", "Take",
+    "Unrelayed", "Unseal", "Unsubscribed", "View", "ViewQuery", "WatchOnline", "WatchersQuery",
 ]  # fmt: skip
 """What this takes from its neighbours, `*_messages.py`; everybody has all messages from here."""
 
