@@ -131,13 +131,19 @@ class Committer:
                 self.committed += len(stored)
                 _committed.n += len(stored)
                 self._run(rooms.committed(state, stored))
+        leaving: dict[str, set[str]] = {}
         for index, (crossing, row) in enumerate(batch.crossings):
             state = self._room(row.room)
             if state is not None and row.membership == "join":
                 state.members.setdefault(row.user, "member")
-            elif state is not None and row.membership == "leave":
-                self._run(_without(state, row.user))
+            elif row.membership == "leave":
+                leaving.setdefault(row.room, set()).add(row.user)
             crossing.asker.answer({"applied": True, "offset": batch.offsets.get(index, 0)})
+
+        for room, users in leaving.items():
+            state = self._room(room)
+            if state is not None:
+                self._run(_without(state, users))
 
     # -- before: what the log knows, and the offsets --------------------------------------------------
 
@@ -309,7 +315,7 @@ def _row(message: wire.Crossing, membership: str) -> CrossingRow:
     )
 
 
-def _without(state: RoomState, user: str) -> list[Effect]:
-    """The member left by a crossing: the room's log says so already, so only subscriptions end."""
-    members = {u: role for u, role in state.members.items() if u != user}
+def _without(state: RoomState, users: set[str]) -> list[Effect]:
+    """Members left by crossings: the room's log says so already, so only subscriptions end."""
+    members = {user: role for user, role in state.members.items() if user not in users}
     return [e for e in rooms.membership_changed(state, members, state.blocked) if not isinstance(e, Draft)]

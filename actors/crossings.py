@@ -81,7 +81,7 @@ class Crossings:
         self._log = CrossingLog(shard, tell, stored)
         self._book = FenceBook(shard.config.position_ttl_ms / 1_000)
         self._changes = _Changes(set())
-        self._reading: asyncio.Task[None] | None = None
+        self._reading = asyncio.Lock()
 
     # -- the book -----------------------------------------------------------------------------------------
 
@@ -95,15 +95,9 @@ class Crossings:
             self._changes.everything = True
         else:
             self._changes.fences.add(fence)
-        while self._changes.everything or self._changes.fences:
-            if self._reading is None:
-                self._reading = asyncio.ensure_future(self._read_once())
-            reading = self._reading
-            try:
-                await asyncio.shield(reading)
-            finally:
-                if reading.done() and self._reading is reading:
-                    self._reading = None
+        async with self._reading:  # whoever had it before may have read this one, too
+            if self._changes.everything or self._changes.fences:
+                await self._read_once()
 
     async def _read_once(self) -> None:
         """All that is asked for by now, in one go."""
@@ -120,9 +114,9 @@ class Crossings:
             raise
         if changes.everything:
             self._book.replace_all(rows, ended)
+            self._review_all()
         else:
-            self._book.change(changes.fences, rows, ended)
-        self.review_all()
+            self._review_all(self._book.change(changes.fences, rows, ended))
 
     def changed(self, fence: str) -> None:
         """Postgres tells of a fence that changed, or of all."""
@@ -142,8 +136,7 @@ class Crossings:
         """Takes out fences that have expired, until cancelled."""
         while True:
             await asyncio.sleep(EXPIRY_S)
-            if self._book.expire(self._shard.now_ms()):
-                self.review_all()
+            self._review_all(self._book.expire(self._shard.now_ms()))
 
     # -- fixes ----------------------------------------------------------------------------------------------
 
@@ -214,10 +207,15 @@ class Crossings:
             return
         await self._shard.reminders.set("user", state.user, VISIT + fence, at_ms)
 
-    def review_all(self) -> None:
-        """Fences changed: whoever is inside of one that is gone has left it."""
+    def _review_all(self, fences: frozenset[str] | None = None) -> None:
+        """These fences changed, or (None) any may have: whoever is inside of one that is gone has left it."""
+        if fences is not None and not fences:
+            return  # new ones: nobody is inside yet
         for activation in list(self._shard.activations.values()):
-            if activation.kind == "user" and activation.stage is Stage.ACTIVE and activation.state.fences:
+            if activation.kind != "user" or activation.stage is not Stage.ACTIVE:
+                continue
+            inside = activation.state.fences
+            if inside and (fences is None or not fences.isdisjoint(inside)):
                 self.review(activation)
 
     def review(self, activation: Activation) -> None:

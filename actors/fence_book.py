@@ -41,7 +41,6 @@ class Fence:
     audience: str
     room: str
     by_app: bool
-    expires_at_ms: int
 
 
 def why_not(fence: Fence, user: str, record: UserRecord) -> str:
@@ -87,40 +86,45 @@ class FenceBook:
     index: FenceIndex = field(default_factory=lambda: FenceIndex([]))
     ended: dict[str, str] = field(default_factory=dict)
     """Fences that are no more → why, as far as that is known here."""
+    expiring: dict[str, int] = field(default_factory=dict)
+    """Fences that have an end → when."""
     expires_at_ms: int = NEVER_MS
     """When the first one expires."""
 
     def replace_all(self, rows: Iterable[FenceRow], ended: dict[str, str]) -> None:
         """Takes what stands for all there is."""
-        self.fences, self.rules = {}, {}
+        self.fences, self.rules, self.expiring = {}, {}, {}
         self.ended = ended
         self.index = FenceIndex(self._read(rows), marked=self._particular(self.fences))
         self._find_first_to_expire()
 
-    def change(self, fences: Iterable[str], rows: Iterable[FenceRow], ended: dict[str, str]) -> None:
-        """These fences changed: `rows` are those of them that stand."""
-        gone = [fence for fence in fences if fence in self.fences]
+    def change(
+        self, fences: Iterable[str], rows: Iterable[FenceRow], ended: dict[str, str]
+    ) -> frozenset[str]:
+        """These fences changed: `rows` are those of them that stand. Returns those that were known before."""
+        gone = frozenset(fence for fence in fences if fence in self.fences)
         for fence in gone:
             del self.fences[fence], self.rules[fence]
+            self.expiring.pop(fence, None)
         self.ended |= ended
         came = self._read(rows)
         self.index = self.index.changed(came, gone, self._particular(fence for fence, _ in came))
         self._find_first_to_expire()
+        return gone
 
-    def expire(self, now_ms: int) -> bool:
-        """Takes out what has expired; whether there was any."""
+    def expire(self, now_ms: int) -> frozenset[str]:
+        """Takes out what has expired; returns it."""
         if now_ms < self.expires_at_ms:
-            return False
-        over = [each.fence for each in self.fences.values() if each.expires_at_ms <= now_ms]
-        self.change(over, [], dict.fromkeys(over, EXPIRED))
-        return True
+            return frozenset()
+        over = [fence for fence, at_ms in self.expiring.items() if at_ms <= now_ms]
+        return self.change(over, [], dict.fromkeys(over, EXPIRED))
 
     def _particular(self, fences: Iterable[str]) -> set[str]:
         """Those that are not for everyone."""
         return {fence for fence in fences if self.fences[fence].audience != "everyone"}
 
     def _find_first_to_expire(self) -> None:
-        self.expires_at_ms = min((each.expires_at_ms for each in self.fences.values()), default=NEVER_MS)
+        self.expires_at_ms = min(self.expiring.values(), default=NEVER_MS)
 
     def _read(self, rows: Iterable[FenceRow]) -> list[tuple[str, Shape]]:
         """Notes the rows. A shape that can't be read is left out, and said so."""
@@ -133,11 +137,10 @@ class FenceBook:
                 log.warning("fence %s is left out: %s", row.fence, error)
                 continue
             shape.geometry = {}  # a few hundred bytes that nobody asks a shard for
-            expires_ms = NEVER_MS if row.expires_at is None else round(row.expires_at.timestamp() * 1000)
+            if row.expires_at is not None:
+                self.expiring[row.fence] = round(row.expires_at.timestamp() * 1000)
             self.rules[row.fence] = rules_of(shape, row.confirm_fixes, row.dwell_s, row.gap_s, self.ttl_s)
-            self.fences[row.fence] = Fence(
-                row.fence, row.owner, row.audience, row.room or "", row.by_app, expires_ms
-            )
+            self.fences[row.fence] = Fence(row.fence, row.owner, row.audience, row.room or "", row.by_app)
             read.append((row.fence, shape))
         return read
 

@@ -16,7 +16,6 @@ from geo.shapes import DATE_LINE_DEG, Area, Circle, Shape
 
 VERTICES_MAX = 10_000
 CELLS_MAX = 10_000
-_CELL_GRID_DEG = 1e-9  # a tenth of a millimetre: two cells' corners are the same up to rounding
 CIRCLE_RADIUS_MIN_M = 1.0
 CIRCLE_RADIUS_MAX_M = 100_000.0
 # To repair n edges that all cross takes n³ time (0.04 s at 100, 15 s at 1,000): a larger one is refused.
@@ -85,16 +84,19 @@ def _circle(coordinates: object, radius_m: object) -> Circle:
 def _cell_set(cells: object) -> CellSet:
     if not isinstance(cells, list | tuple) or not 0 < len(cells) <= CELLS_MAX:
         raise ShapeError(f"cells must be a list of 1 to {CELLS_MAX} H3 cells")
-    drawn: list[Polygon] = []
+    by_resolution: dict[int, set[str]] = {}
     for cell in cells:
         if not isinstance(cell, str) or not h3.is_valid_cell(cell):
             raise ShapeError("a cell is an H3 index, in hexadecimal")
         if not RESOLUTION_MIN <= h3.get_resolution(cell) <= RESOLUTION_MAX:
             raise ShapeError(f"cells are of resolution {RESOLUTION_MIN} to {RESOLUTION_MAX}")
-        ring = [[lon, lat] for lat, lon in h3.cell_to_boundary(cell)]
-        drawn += _parts([_ring([*ring, ring[0]])])
-    together = shapely.union_all(drawn, grid_size=_CELL_GRID_DEG)
-    return CellSet({"type": "H3", "cells": list(cells)}, cells, _polygons(together))
+        by_resolution.setdefault(h3.get_resolution(cell), set()).add(cell)
+    drawn: list[Polygon] = []
+    for same in by_resolution.values():
+        outline = h3.cells_to_h3shape(sorted(same), tight=False).__geo_interface__
+        drawn += [part for rings in outline["coordinates"] for part in _parts([_ring(r) for r in rings])]
+    parts = drawn if len(by_resolution) == 1 else _polygons(shapely.union_all(drawn))
+    return CellSet({"type": "H3", "cells": list(cells)}, cells, parts)
 
 
 def _count(polygons: list[Any] | tuple[Any, ...]) -> None:

@@ -314,3 +314,27 @@ async def test_whose_account_ends_leaves_once_live_or_not(small: Any, clock: Clo
     assert await until_told(small, away, 2) == [("inside", None), ("exit", "account_erased")]
     await small.until_quiet(lambda: small.pool.fetchval("SELECT count(*) FROM reminders"))
     assert await small.pool.fetchval("SELECT inside FROM fence_streams WHERE fence_id = $1", here) == 0
+
+
+async def test_everybody_leaves_the_room_of_a_fence_that_is_removed_and_its_log_has_no_gap(
+    small: Any, clock: Clock
+) -> None:
+    """CHAT-19, GEO-17: many at once, through the room's shard."""
+    app, people = await small.person(), [await small.person() for _ in range(40)]
+    await small.pool.execute("UPDATE users SET roles = '{app}' WHERE id = $1", app)
+    room = await small.room(app)
+    here = await fence(small, app, PARK, room)
+    page = await small.subscribe(f"room:{room}", app, "a")
+    for user in people:
+        await move(small, user, *BERLIN, clock.now_ms() - 5_000)
+    await small.until(lambda: sum(push.ch == f"room:{room}" for push in small.pushes) == 40)
+    await remove(small, here)
+    await small.until(lambda: sum(push.ch == f"room:{room}" for push in small.pushes) == 80)
+    pushes = [push for push in small.pushes if push.ch == f"room:{room}"]
+    assert [push.offset for push in pushes] == list(range(page["offset"] + 1, page["offset"] + 81))
+    said = [msgspec.json.decode(push.m)["d"] for push in pushes]
+    assert [d["type"] for d in said] == ["join"] * 40 + ["leave"] * 40
+    assert {d["user"] for d in said[:40]} == {d["user"] for d in said[40:]} == set(people)
+    members = await small.pool.fetchval("SELECT count(*) FROM room_members WHERE state = 'member'")
+    assert members == 1
+    assert (await small.publish(room, app, "alone"))["o"] == page["offset"] + 81
