@@ -170,6 +170,12 @@ class CityLoad:
 
     # -- measuring ----------------------------------------------------------------------------------------
 
+    def stand(self, seconds: float) -> float:
+        """Cores that the server uses while nobody moves."""
+        clock, at_s = TreeClock(*self.city.server.roots), time.monotonic()
+        self._run(at_s + seconds)
+        return clock.used_s()[0] / (time.monotonic() - at_s)
+
     def saturate(self, in_flight: int, seconds: float) -> dict[str, Any]:
         """One window with so many unanswered fixes, the crowd's people in turn."""
         fan, turn, open_ = self.fan, cycle(range(len(self.walkers))), True

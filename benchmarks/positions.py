@@ -39,6 +39,7 @@ from benchmarks.servers import Server, engine, free_port
 SIDE_M = 40_000.0
 MOVES_PER_S = 60.0
 _SPARE = 50
+_SETTLE_S = 3.0
 
 Open = Callable[[int], AbstractContextManager[Server]]
 
@@ -70,7 +71,8 @@ def fenced(city: City, ground: Ground, count: int, chance: random.Random) -> Non
 
 
 def saturated(load: CityLoad, in_flight: int, seconds: float, windows: int) -> dict[str, Any]:
-    """Medians and spreads of some windows."""
+    """Medians and spreads of some windows, after one that is not counted."""
+    load.saturate(in_flight, seconds)
     rows = [load.saturate(in_flight, seconds) for _ in range(windows)]
     row: dict[str, Any] = {
         name: results.spread([row[name] for row in rows], digits)
@@ -91,9 +93,11 @@ def measure(city: City, located: int, given: argparse.Namespace) -> dict[str, An
     load = CityLoad(city, ground, min(located, given.connected), given.visitors, chance)
     try:
         load.leave_behind(located - len(load.walkers))
+        load.stand(_SETTLE_S)
         row = {
             "located": located, "connected": len(load.walkers), "fences": given.fences,
             "memory_mib_before_and_with_people": [before_mib, memory_mib(city)],
+            "cores_while_nobody_moves": round(load.stand(given.seconds), 3),
             **saturated(load, given.in_flight, given.seconds, given.windows),
         }  # fmt: skip
         standing, half = Latency(), Latency()
