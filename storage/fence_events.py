@@ -1,7 +1,8 @@
 """What happened at a fence, as its owner and apps may read it (GEO-14): offsets per fence, without a gap.
 
-Who it was is told only where the person grants the owner `exact` now, and no block stands between them and
-whoever reads; so what is withdrawn later is hidden in history, too.
+Only visits of people who said that they may be counted (or be named: `exact`) stand here; of an app's fence,
+everybody's. Who it was is told only where the person grants the owner `exact` now, and no block stands
+between them and whoever reads; so what is withdrawn later is hidden in history, too.
 """
 
 import json
@@ -105,7 +106,8 @@ async def named_inside(connection: asyncpg.Connection, fence: str, viewer: str |
     rows = await connection.fetch(
         f"""SELECT v.user_id::text AS user, v.entered_at
         FROM fence_visits v JOIN fences f ON f.id = v.fence_id
-        WHERE v.fence_id = $1 AND v.exited_at IS NULL AND {_IS_NAMED.format(user="v.user_id")}""",
+        WHERE v.fence_id = $1 AND v.exited_at IS NULL AND v.counted
+        AND {_IS_NAMED.format(user="v.user_id")}""",
         fence,
         viewer,
     )

@@ -99,7 +99,7 @@ class FenceWish(Body):
 class MyGrant(Answer):
     """What I let this fence do with me."""
 
-    grant: Literal["exact", "count"]
+    grant: Literal["exact", "count", "none"]
     auto_join: bool
 
 
@@ -131,7 +131,7 @@ class Fence(Answer):
 def _fence(row: FenceRow, grant: tuple[str, bool] | None) -> Fence:
     geometry = json.loads(row.shape)
     radius_m = geometry.pop("radius_m", None)
-    level, auto_join = grant or ("count", False)
+    level, auto_join = grant or ("none", False)
     return Fence(
         id=row.fence,
         geometry=geometry,

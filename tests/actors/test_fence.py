@@ -65,6 +65,7 @@ async def test_the_owner_hears_who_came_where_they_may_and_how_many_otherwise(
     owner, ann, bob = [await small.person() for _ in range(3)]
     park = await fence(small, owner, PARK)
     await grant(small, ann, park, "exact")
+    await grant(small, bob, park, "count")
     page = await small.subscribe(f"fence:{park}", owner, "o")
     assert (page["offset"], page["pubs"]) == (0, [])
     now = clock.now_ms() - 300_000
@@ -82,6 +83,35 @@ async def test_the_owner_hears_who_came_where_they_may_and_how_many_otherwise(
     assert ([pub["o"] for pub in history["pubs"]], history["more"]) == ([1, 2], True)
     newest = await small.ask(wire.History(0, f"fence:{park}", owner, 1, reverse=True))
     assert [pub["d"]["event"] for pub in newest["pubs"]] == ["exit"]
+
+
+async def test_of_who_never_said_that_they_may_an_owner_hears_nothing_not_even_a_count(
+    small: Any, clock: Clock
+) -> None:
+    """GEO-14, GEO-20: else a fence of a few metres, with one match for its audience, is a position. An app's
+    fence counts everybody.
+    """
+    owner, app, ann = [await small.person() for _ in range(3)]
+    await small.pool.execute("UPDATE users SET roles = '{app}' WHERE id = $1", app)
+    park, square_of_app = await fence(small, owner, PARK), await fence(small, app, PARK)
+    await small.subscribe(f"fence:{park}", owner, "o")
+    now = clock.now_ms() - 600_000
+    await visit(small, ann, now)
+    await until_told(small, ann, 2)
+    await grant(small, ann, park, "count")  # from the next visit on
+    await visit(small, ann, now + 120_000, AWAY)
+    assert sorted(await until_told(small, ann, 4)) == sorted([("inside", None), ("exit", None)] * 2)
+    page = await small.subscribe(f"fence:{park}", owner, "o2", limit=10)
+    assert (page["offset"], page["pubs"]) == (0, [])
+    shown = await small.subscribe(f"fence:{park}@map#m", owner, "m", mode="map")
+    assert [row[:2] for row in shown["state"]] == [[COUNT, {"inside": 0}]]
+    others = await small.subscribe(f"fence:{square_of_app}", app, "a", limit=10)
+    assert [(pub["d"]["event"], pub["d"]["inside"]) for pub in others["pubs"]] == [("inside", 1), ("exit", 0)]
+
+    await visit(small, ann, now + 240_000)
+    await visit(small, ann, now + 300_000, AWAY)
+    await small.until(lambda: len(pushed(small, park)) == 2)
+    assert events(small, park) == [(1, "enter", "", 1), (2, "exit", "", 0)]
 
 
 async def test_what_is_withdrawn_or_blocked_later_is_hidden_in_history_too(small: Any, clock: Clock) -> None:

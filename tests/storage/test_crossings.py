@@ -52,8 +52,26 @@ async def at_fence(connection: Any, fence: str = FENCE) -> list[tuple[int, str, 
     return [tuple(row) for row in rows]
 
 
+async def counted(connection: Any, *people: str) -> None:
+    """A fence of somebody's, who may count these people."""
+    for user in (owner := new_id(), *people):
+        await connection.execute(
+            "INSERT INTO users (id, handle, birth_date) VALUES ($1, $2, $3)",
+            user, f"u{user[-12:]}", date(1990, 1, 1),
+        )  # fmt: skip
+    await connection.execute(
+        "INSERT INTO fences (id, owner_id, name, shape) VALUES ($1, $2, 'f', '{}')", FENCE, owner
+    )
+    for user in people:
+        await connection.execute("INSERT INTO fence_grants VALUES ($1, $2, 'count')", user, FENCE)
+
+
 async def test_a_batch_is_stored_in_order_with_a_running_count(connection: Any) -> None:
-    ann, bob = new_id(), new_id()
+    ann, bob, eve = new_id(), new_id(), new_id()
+    await counted(connection, ann, bob)
+    assert await record(connection, crossing(eve, "enter")) == {0: 1}
+    assert await record(connection, crossing(eve, "exit", at_s=9)) == {0: 2}
+    await connection.execute("DELETE FROM outbox")
     rows = [
         crossing(ann, "enter"), crossing(bob, "inside"), crossing(ann, "dwell", at_s=300),
         crossing(ann, "exit", at_s=310), crossing(ann, "enter", 2, at_s=320),
