@@ -136,9 +136,9 @@ class Claim:
         known = None if math.isnan(value) else round(value, 3)
         self.goals.append({"goal": what, "value": known, "reached": reached})
 
-    def finish(self, table: list[tuple[str, ...]]) -> None:
+    def finish(self, table: list[tuple[str, ...]], packages: tuple[str, ...] = _PACKAGES) -> None:
         """Prints the table and the goals, writes the file, ends the program badly if a part failed."""
-        machine = describe(*_PACKAGES)
+        machine = describe(*packages)
         results.show(machine, table)
         for each in self.goals:
             print(f"{'reached' if each['reached'] else 'MISSED '}  {each['value']!s:>9}  {each['goal']}")

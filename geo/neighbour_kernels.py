@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geo.distance import Floats
+from geo.earth import surface_m
 from geo.grid import CellNumbers
 
 Rows = npt.NDArray[np.int32]
@@ -30,7 +31,7 @@ class Runs(NamedTuple):
     rows: Rows
     """Slot → row."""
     offsets: Singles
-    """(3, slots): metres from the centre of the cell."""
+    """(3, slots), each axis in one piece: metres from the centre of the cell."""
 
 
 class Drawn(NamedTuple):
@@ -49,9 +50,8 @@ class Pairs(NamedTuple):
 
     counts: npt.NDArray[np.int64]
     """For each who asked."""
-    slots: Rows
-    straight_m: Singles
-    """Through the Earth."""
+    rows: Rows
+    metres: Floats
 
 
 def arrange(cells: CellNumbers, count: int) -> tuple[Rows, Rows]:
@@ -84,7 +84,7 @@ def near_pairs(
 def _near_pairs(
     asked_slots: Rows, asked_cells: CellNumbers, reach_m: float, runs: Runs, cells_drawn: Drawn
 ) -> Pairs:
-    starts, _, offsets = runs
+    starts, rows, offsets = runs
     centres, rim_m, disks = cells_drawn
     # Of each who asks, each cell of the disk that holds anybody.
     cells = disks[asked_cells]
@@ -94,7 +94,7 @@ def _near_pairs(
     cells, lengths = cells[asking, column], lengths[asking, column]
     own, slots = asked_cells[asking], asked_slots[asking]
     vectors = [
-        offsets[axis, slots] + (centres[own, axis] - centres[cells, axis]).astype(np.float32)
+        offsets[axis].take(slots) + (centres[own, axis] - centres[cells, axis]).astype(np.float32)
         for axis in range(3)
     ]
     x, y, z = vectors
@@ -112,7 +112,7 @@ def _near_pairs(
     squared = np.zeros(total, dtype=np.float32)
     for axis, vector in enumerate(vectors):
         apart = np.repeat(vector[close], lengths)
-        apart -= offsets[axis, slots]
+        apart -= offsets[axis].take(slots)
         apart *= apart
         squared += apart
     found = np.flatnonzero(squared <= np.float32(reach_m * reach_m))
@@ -120,7 +120,7 @@ def _near_pairs(
     who = np.repeat(asking[close], lengths)[found]
     others = slots != asked_slots[who]
     slots, who, squared = slots[others], who[others], squared[found[others]]
-    return Pairs(np.bincount(who, minlength=asked_slots.size), slots, np.sqrt(squared))
+    return Pairs(np.bincount(who, minlength=asked_slots.size), rows[slots], surface_m(np.sqrt(squared)))
 
 
 def _joined(parts: list[Pairs]) -> Pairs:

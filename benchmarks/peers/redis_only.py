@@ -3,7 +3,7 @@
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,8 @@ class Redis:
         self.pid = pid
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._lines: list[bytes] = []
+        self._at = 0
         self._rest = b""
 
     def close(self) -> None:
@@ -32,60 +34,52 @@ class Redis:
         """The next replies: of each its bulk strings, a number or a status being none. Raises RuntimeError on
         an error reply.
         """
-        lines: list[bytes] = []
         found: list[list[bytes]] = []
-        at = 0
-        while len(found) < replies:
-            data = self._rest + self._socket.recv(_CHUNK)
-            end = data.rfind(b"\r\n") + 2
-            lines += data[:end].split(b"\r\n")[:-1]
-            self._rest = data[end:]
-            while at < len(lines) and len(found) < replies:
-                head = lines[at]
-                if head.startswith(b"-"):
-                    raise RuntimeError(head.decode())
-                if not head.startswith(b"*"):
-                    found.append([])
-                    at += 1
-                    continue
-                count = int(head[1:])
-                if at + 1 + 2 * count > len(lines):
-                    break
-                found.append(lines[at + 2 : at + 2 + 2 * count : 2])
-                at += 1 + 2 * count
+        for _ in range(replies):
+            head = self._line()
+            if head.startswith(b"-"):
+                raise RuntimeError(head.decode())
+            count = int(head[1:]) if head.startswith(b"*") else 0
+            found.append([(self._line(), self._line())[1] for _ in range(count)])
         return found
 
-    def bytes_of(self, replies: int) -> int:
-        """How many bytes the next replies have, each being one array of bulk strings or one number.
+    def bulks_of(self, replies: int) -> int:
+        """How many bulk strings the next replies have in all, each being one array of them.
 
-        Looks at line ends only: what a client that needs no more than the count must do at least.
+        It skips from array to array: the least that a client can do.
         """
-        left, open_lines, total = replies, 0, 0
-        while left:
-            data = self._rest + self._socket.recv(_CHUNK)
-            end = data.rfind(b"\r\n") + 2
-            self._rest = data[end:]
-            total += end
-            for line in data[:end].split(b"\r\n")[:-1]:
-                if open_lines:
-                    open_lines -= 1
-                elif line.startswith(b"*"):
-                    open_lines = 2 * int(line[1:])
-                elif line.startswith(b"-"):
-                    raise RuntimeError(line.decode())
-                left -= not open_lines
+        total = 0
+        for _ in range(replies):
+            head = self._line()
+            if head.startswith(b"-"):
+                raise RuntimeError(head.decode())
+            count = int(head[1:])
+            total += count
+            self._at += 2 * count
+            while self._at > len(self._lines):
+                self._receive()
         return total
+
+    def _line(self) -> bytes:
+        while self._at >= len(self._lines):
+            self._receive()
+        self._at += 1
+        return self._lines[self._at - 1]
+
+    def _receive(self) -> None:
+        """Adds the lines that have come in, without those that were read."""
+        data = self._rest + self._socket.recv(_CHUNK)
+        lines = data.split(b"\r\n")
+        self._rest = lines.pop()
+        read = min(self._at, len(self._lines))
+        self._lines = self._lines[read:] + lines
+        self._at -= read
 
 
 def encoded(*words: str | bytes | float) -> bytes:
     """A command as RESP has it."""
     parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
-
-
-def pipelined(commands: Sequence[bytes]) -> bytes:
-    """Commands sent in one go."""
-    return b"".join(commands)
 
 
 @contextmanager
