@@ -24,6 +24,7 @@ FOLLOW_MS = 30_000
 
 LEFT_MS = 30_000
 CROWD_EVERY_MS = 60_000
+LOG_TICKS = 128
 LOG_ROWS = 5_000
 """Changed rows that are remembered for shards that missed some; who missed more is told all."""
 
@@ -174,7 +175,7 @@ def tick(state: RegionState) -> tuple[wire.RegionNews | None, list[wire.Request]
     state.version += 1
     news = _news(state, rows, gone, since=state.version - 1)
     state.log.append(news)
-    while sum(len(each.rows) + len(each.gone) for each in state.log) > LOG_ROWS:
+    while len(state.log) > LOG_TICKS or sum(len(each.rows) + len(each.gone) for each in state.log) > LOG_ROWS:
         state.log.popleft()
     return news, passed_on
 

@@ -67,11 +67,17 @@ class RegionHost:
         if self._loading:
             self._changed.add(user)
         for activation in self._regions.values():
-            if activation.is_live:
-                known = activation.state.places
-                for each in [user] if user != "*" else list(known):
-                    if each in known:
-                        self._check(activation, each)
+            if activation.is_live and user == "*":
+                self._shard.spawn(self._check_all(activation))
+            elif activation.is_live and user in activation.state.places:
+                self._check(activation, user)
+
+    async def _check_all(self, activation: Activation) -> None:
+        """Changes may have been missed: asks those whose wishes are others than the region knows."""
+        known: dict[str, wire.RegionEnter] = activation.state.places
+        for user in await self.keeping.other_wishes(activation.state):
+            if user in known and activation.is_live:
+                self._check(activation, user)
 
     def _check(self, activation: Activation, user: str) -> None:
         """The person's actor takes itself off this region if it is not here, whether it was live or not."""

@@ -89,6 +89,13 @@ class RegionKeeping:
             region.place(state, enter)
             state.unsaved.discard(user)
 
+    async def other_wishes(self, state: RegionState) -> list[str]:
+        """Those in the region who want to be shown otherwise than it knows, or are not active any more."""
+        people = [(user, (at.audience, at.precision)) for user, at in state.places.items()]
+        async with self._shard.pool.acquire() as connection:
+            wishes = await region_places.visibilities(connection, [user for user, _ in people])
+        return [user for user, known in people if wishes.get(user) != known]
+
     async def _save(self) -> None:
         """Writes what changed; what Valkey does not take now is written when it is back."""
         try:

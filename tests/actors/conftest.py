@@ -19,6 +19,7 @@ from actors.router import Router, RouterConfig
 from actors.shard import Shard, ShardConfig
 from serve_app import takeover
 from storage.ids import new_id
+from storage.positions import open_valkey
 
 PLACES_KEY = "5a" * 32
 
@@ -133,6 +134,15 @@ async def small(database_url: str, pool: Any, valkey_url: str) -> AsyncIterator[
         await shard.stop()
     await directory.stop()
     shutil.rmtree(run_dir)
+
+
+@pytest.fixture
+async def valkey(valkey_url: str) -> Any:
+    """Emptied: an epoch of another test's database means nothing in this one's."""
+    client = open_valkey(valkey_url)
+    await client.flushall()
+    yield client
+    await client.aclose()
 
 
 @pytest.fixture

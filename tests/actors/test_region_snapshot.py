@@ -7,23 +7,13 @@ import pytest
 
 from actors import messages as wire
 from actors.placement import slot_of
-from geo.cells import region_of
+from geo.cells import cell_of, region_of
 from storage import region_places
-from storage.positions import open_valkey
 from storage.region_places import RegionChanges, RegionPlace
 
 BERLIN = (52.5200, 13.4050)
 REGION = str(region_of(*BERLIN))
 PLACE = RegionPlace("881f1d4887fffff", "everyone", "r8", 1)
-
-
-@pytest.fixture
-async def valkey(valkey_url: str) -> Any:
-    """Emptied: an epoch of another test's database means nothing in this one's."""
-    client = open_valkey(valkey_url)
-    await client.flushall()
-    yield client
-    await client.aclose()
 
 
 async def shown(small: Any) -> set[str]:
@@ -110,3 +100,49 @@ async def test_many_rows_are_written_in_several_commands(valkey: Any) -> None:
     await region_places.save(valkey, [RegionChanges("r", 1, rows)], 60)
     assert await region_places.claim(valkey, "r", 1, 60) == rows
     assert 0 < await valkey.ttl("hereabouts:region:r") <= 60
+
+
+async def test_changes_that_nobody_was_told_of_are_found_when_all_may_have_changed(
+    small: Any, valkey: Any
+) -> None:
+    ann, bob, cem = await arrive(small, 3)
+    await restart(small, valkey)
+    assert await shown(small) == {ann, bob, cem}
+    await small.pool.execute("UPDATE users SET visibility_audience = 'nobody' WHERE id = $1", ann)
+    await small.pool.execute("UPDATE users SET status = 'deleting' WHERE id = $1", bob)
+    shard = small.shards[small.router.shard_of(slot_of("region", REGION))]
+    shard.changed("user", "*")
+    state = shard.activations["region", REGION].state
+    await small.until(lambda: set(state.places) == {cem})
+    assert ("user", cem) not in shard.activations
+
+
+@pytest.mark.usefixtures("valkey")
+async def test_a_crowd_outlives_its_region_and_those_who_made_it(small: Any) -> None:
+    """GEO-21: two were here within a day, so the one who is left is shown, also after a kill."""
+    for shard in small.shards.values():
+        object.__setattr__(shard.config, "privacy_k", 2)
+    ann = await small.person()
+    eve = await small.person("nobody")
+    now = small.shards[0].now_ms() - 1_000
+    for user in (ann, eve):
+        await small.ask(wire.Position(0, user, *BERLIN, 5.0, now))
+
+    async def seen() -> list[str]:
+        answer = await small.ask(wire.NearQuery(0, eve, 5_000.0, 50))
+        return [row["cell"] for row in answer["items"]]
+
+    assert await seen() == []
+    bob = await small.person()
+    await small.ask(wire.Position(0, bob, *BERLIN, 5.0, now))
+    assert await seen() == [cell_of(*BERLIN, 8)] * 2
+    await small.pool.execute("UPDATE users SET visibility_audience = 'nobody' WHERE id = $1", bob)
+    await small.router.refresh("user", bob)
+    assert await seen() == [cell_of(*BERLIN, 8)]
+    keeping = [shard.hosts["region"].keeping for shard in small.shards.values()]
+    await small.until(lambda: not any(each._saving for each in keeping))
+    for number in list(small.shards):
+        await small.shards[number].stop()
+        await small.start_shard(number)
+        object.__setattr__(small.shards[number].config, "privacy_k", 2)
+    assert await seen() == [cell_of(*BERLIN, 8)]
