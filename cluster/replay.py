@@ -114,7 +114,10 @@ async def run(arguments: argparse.Namespace, settings: Settings) -> int:
     except PortError as refused:
         if refused.status:
             raise OperatorError(f"the engine refused: {refused}", "see `hereabouts status`") from None
-        raise OperatorError(str(refused), "start one with `hereabouts up`, or say which with --url") from None
+        raise OperatorError(
+            str(refused),
+            "start one with `hereabouts up`, say which with --url, or use --report with --offline",
+        ) from None
     replay.sum_up()
     return 0
 

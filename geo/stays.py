@@ -11,14 +11,14 @@ Location History (ACM GIS 2008), §3.1.
 
 import enum
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from geo.coordinates import LatLng, normalise_lon
-from geo.distance import Floats, distances_m, metres_per_degree, metres_per_degree_each
+from geo.distance import Floats, distance_m, distances_m, metres_per_degree, metres_per_degree_each
 
 RADIUS_M = 100.0
 STAY_MS = 300_000
@@ -136,7 +136,8 @@ class Stays:
         """The person's stay so far; None before the first fix."""
         if self._columns["since_ms"][row] == _NEVER:
             return None
-        return Stay(*(column[row].item() for column in self._columns.values()))
+        stay = Stay(*(column[row].item() for column in self._columns.values()))
+        return stay if stay.away_ms != _NEVER else msgspec.structs.replace(stay, away_lat=0.0, away_lon=0.0)
 
     def free(self, row: int) -> None:
         """Gives a row back."""
@@ -266,19 +267,56 @@ def _offsets(lats: Floats, lons: Floats, to_lats: Floats, to_lons: Floats) -> tu
     return turn * lon_m, (to_lats - lats) * lat_m
 
 
-def stays_of(fixes: "list[tuple[int, float, float, float]]") -> list[Stay]:
+def advance(  # noqa: PLR0911 - one line per case
+    stay: Stay | None, t_ms: int, lat: float, lon: float, acc_m: float
+) -> tuple[Stay | None, tuple[tuple[Turn, Stay], ...]]:
+    """Return one person's stay after one more fix and what changed, as `Stays.step` has it for many."""
+    if acc_m > RADIUS_M:
+        return stay, ()
+    if stay is None:
+        return Stay(lat, lon, t_ms, lat, lon, t_ms), ()
+    if t_ms <= max(stay.last_ms, stay.away_ms):
+        return stay, ()
+    silent = t_ms - stay.last_ms > GAP_MS
+    if not (silent and distance_m(stay.last_lat, stay.last_lon, lat, lon) > GAP_REACH_M):
+        if distance_m(stay.lat, stay.lon, lat, lon) <= RADIUS_M:
+            longer = _extended(stay, t_ms, lat, lon)
+            return longer, ((Turn.BEGAN, longer),) if longer.is_stay and not stay.is_stay else ()
+        if stay.away_ms == _NEVER:
+            return msgspec.structs.replace(stay, away_lat=lat, away_lon=lon, away_ms=t_ms), ()
+    ended = ((Turn.ENDED, stay),) if stay.is_stay else ()
+    if stay.away_ms == _NEVER:
+        return Stay(lat, lon, t_ms, lat, lon, t_ms), ended
+    away = (stay.away_lat, stay.away_lon, stay.away_ms)
+    after, changes = advance(Stay(*away, *away), t_ms, lat, lon, acc_m)
+    return after, (*ended, *changes)
+
+
+def _extended(stay: Stay, t_ms: int, lat: float, lon: float) -> Stay:
+    lat_m, lon_m = metres_per_degree(stay.lat)
+    passed_ms = t_ms - stay.last_ms
+    east_m = math.remainder(stay.last_lon - stay.lon, 360.0) * lon_m
+    north_m = (stay.last_lat - stay.lat) * lat_m
+    return Stay(
+        stay.lat,
+        stay.lon,
+        stay.since_ms,
+        lat,
+        lon,
+        t_ms,
+        east_ms=stay.east_ms + east_m * passed_ms,
+        north_ms=stay.north_ms + north_m * passed_ms,
+        square_ms=stay.square_ms + (east_m**2 + north_m**2) * passed_ms,
+    )
+
+
+def stays_of(fixes: Iterable[tuple[int, float, float, float]]) -> list[Stay]:
     """Return the stays of one person's accepted fixes (Unix ms, lat, lon, accuracy in metres), oldest first;
     the last one as far as it has come.
     """
-    table = Stays()
-    row = table.put()
-    columns = np.array(fixes, dtype=np.float64).reshape(-1, 4)
-    times_ms = np.array([fix[0] for fix in fixes], dtype=np.int64)
-    rows = np.full(len(fixes), row, dtype=np.intp)
-    found = []
-    for at in range(len(fixes)):
-        one = slice(at, at + 1)
-        changes = table.step(rows[one], columns[one, 1], columns[one, 2], times_ms[one], columns[one, 3])
-        found += [change.stay for change in changes if change.turn is Turn.ENDED]
-    last = table.get(row)
-    return [*found, last] if last is not None and last.is_stay else found
+    stay: Stay | None = None
+    found: list[Stay] = []
+    for t_ms, lat, lon, acc_m in fixes:
+        stay, changes = advance(stay, t_ms, lat, lon, acc_m)
+        found += [ended for turn, ended in changes if turn is Turn.ENDED]
+    return [*found, stay] if stay is not None and stay.is_stay else found

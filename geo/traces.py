@@ -105,7 +105,9 @@ _CSV_NAMES = {
 def _csv(document: bytes) -> Iterator[_Told]:
     """Yield the rows of a table; its first line names `lat` and `lon`, and maybe `t_ms`, `acc_m`, `ele_m`."""
     try:
-        rows = csv.reader(io.StringIO(document.decode("utf-8-sig")))
+        text = document.decode("utf-8-sig")
+        first = text.partition("\n")[0]
+        rows = csv.reader(io.StringIO(text), delimiter=next((mark for mark in ",;\t" if mark in first), ","))
         head = [name.strip().lower() for name in next(rows, [])]
         at = {
             what: next((head.index(n) for n in names if n in head), -1) for what, names in _CSV_NAMES.items()

@@ -2,6 +2,7 @@
 
 import itertools
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -91,6 +92,17 @@ def test_stays_are_those_of_the_definition(fixes):
     assert found == [(stay[0][0], stay[-1][0]) for stay in by_definition(fixes)]
 
 
+def alike(some, others):
+    """The same, but for the last digits of what sines and cosines came from elsewhere."""
+    assert len(some) == len(others)
+    for one, other in zip(some, others, strict=True):
+        assert one == msgspec.structs.replace(
+            other, east_ms=one.east_ms, north_ms=one.north_ms, square_ms=one.square_ms
+        )
+        sums = (one.east_ms, one.north_ms, one.square_ms)
+        assert sums == pytest.approx((other.east_ms, other.north_ms, other.square_ms), rel=1e-9, abs=1)
+
+
 @given(st.lists(walks(), min_size=1, max_size=4), st.data())
 def test_many_at_once_in_any_batches_are_each_alone_also_through_a_snapshot(people, data):
     table = Stays()
@@ -115,7 +127,7 @@ def test_many_at_once_in_any_batches_are_each_alone_also_through_a_snapshot(peop
     for row, fixes, changes in zip(rows, people, found, strict=True):
         last = table.get(row)
         over = [stay for turn, stay in changes if turn == "ended"]
-        assert over + ([last] if last is not None and last.is_stay else []) == stays_of(fixes)
+        alike(over + ([last] if last is not None and last.is_stay else []), stays_of(fixes))
         began = [stay.since_ms for turn, stay in changes if turn == "began"]
         assert began == [stay.since_ms for stay in stays_of(fixes)]
 

@@ -126,6 +126,12 @@ def test_csv_is_read_by_the_names_of_its_columns():
     ]
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_csv_may_be_divided_by_semicolons_or_tabs(mark):
+    document = "lat,lon,t_ms\n52.5,13.4,1277548200000\n52.6,13.5,1277548201000\n".replace(",", mark)
+    assert [point.lat for point in read_trace(document.encode())] == [52.5, 52.6]
+
+
 @pytest.mark.parametrize(
     "shape",
     [
