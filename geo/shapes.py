@@ -32,6 +32,8 @@ class Shape(abc.ABC):
     the ellipsoid.
     """
 
+    __slots__ = ("area_m2", "geometry")
+
     geometry: dict[str, Any]
     area_m2: float
 
@@ -64,6 +66,8 @@ class Shape(abc.ABC):
 
 class Circle(Shape):
     """All positions within a radius of a centre, by distance: no polygon stands in for it."""
+
+    __slots__ = ("_radius_m", "centre")
 
     def __init__(self, geometry: dict[str, Any], centre: LatLng, radius_m: float) -> None:
         self.geometry = geometry
@@ -102,15 +106,22 @@ class Circle(Shape):
 class Area(Shape):
     """One or more polygons; where they overlap counts as inside."""
 
+    __slots__ = ("_outline", "_tree", "parts")
+
     def __init__(self, geometry: dict[str, Any], parts: Sequence[Polygon]) -> None:
         """Take valid polygons in (longitude, latitude) within ±180 and ±90."""
         self.geometry = geometry
         self.parts = np.array(parts, dtype=object)
         shapely.prepare(self.parts)
         self.area_m2 = float(shapely.area(shapely.transform(self.parts, _equal_area)).sum())
-        self._bounds = shapely.bounds(self.parts)
         self._outline: Outline | None = None
         self._tree = STRtree(parts) if len(parts) > _FEW_PARTS else None
+
+    @property
+    def _bounds(self) -> Floats:
+        """West, south, east, north of each part; asked once or twice, so not kept."""
+        bounds: Floats = shapely.bounds(self.parts)
+        return bounds
 
     @property
     def plain_polygon(self) -> Polygon | None:
