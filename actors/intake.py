@@ -8,6 +8,7 @@ rows judged that came before it, so a person's messages keep their order (ACT-6,
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,16 +17,19 @@ import numpy.typing as npt
 from actors import messages as wire
 from actors.activation import Activation, LinkAsker, Stage
 from actors.announcing import placed
+from actors.fix_log import FixLog
 from actors.link import Link
 from actors.metrics import count
 from actors.moves import Moves
 from actors.near_people import told_resolution
 from actors.person import UserEffect, UserState
-from actors.position_messages import Records, fixes_of, unpacked
+from actors.position_messages import Records, unpacked
+from actors.router import Router
 from actors.workload import SAMPLE_MASK, Workload
-from geo.intake import ACCURACY, JUMP, LIVE, OUTCOMES, Intake, take_in
+from geo.intake import ACCURACY, JUMP, LIVE, OUTCOMES, STALE, Intake, copy_fixes, fixes_of, take_in
 from geo.probing import HELD, TELEPORT
 from geo.table import PositionTable
+from storage.positions import LOGGED, LoggedRows
 
 GATHER_S = 0.008
 """The longest that a fix waits for others."""
@@ -44,6 +48,10 @@ class Shard(Protocol):
     @property
     def config(self) -> Any:
         """The shard's configuration."""
+
+    @property
+    def router(self) -> Router:
+        """The view of slots."""
 
     @property
     def workload(self) -> Workload:
@@ -67,10 +75,12 @@ class PositionIntake:
         shard: Shard,
         run: Callable[[Activation, list[UserEffect]], None],
         moves: Callable[[], Moves],
+        fix_log: FixLog,
     ) -> None:
         self._shard = shard
         self._run = run
         self._moves = moves
+        self._log = fix_log
         self._loop = asyncio.get_running_loop()
         self.table = PositionTable()
         self._people: dict[bytes, Activation] = {}
@@ -127,9 +137,11 @@ class PositionIntake:
         if is_ready.any():
             fast = [each for each in people if each is not None and is_free(each)]
             taken = self._judge(records[is_ready], fast)
+            answers = []
             for number, (link, _, _) in enumerate(waiting):
                 own = sources[is_ready] == number
-                _answer(link, records["rid"][is_ready][own], taken.outcomes[own])
+                answers.append((link, records["rid"][is_ready][own], taken.outcomes[own]))
+            self._log.put(self._rows(records["user"][is_ready], fast, taken), partial(_answer, answers))
         for index in np.flatnonzero(~is_ready).tolist():
             link, gateway, _ = waiting[sources[index]]
             message = unpacked(records[index])
@@ -154,7 +166,9 @@ class PositionIntake:
             people[index].state.probing.note(TELEPORT, now_ms)  # a held fix came with the one that agrees
         if taken.accepted.size:
             by = taken.accepted_by.tolist()
-            self._moves().extend([people[index] for index in by], taken.accepted)
+            moves = self._moves()
+            moves.since_ms = moves.since_ms or now_ms
+            moves.extend([people[index] for index in by], taken.accepted)
             for index in np.flatnonzero(taken.accepted["is_first"]).tolist():
                 activation = people[by[index]]
                 state: UserState = activation.state
@@ -167,16 +181,30 @@ class PositionIntake:
         counted(taken.outcomes)
         return taken
 
+    def _rows(self, users: Any, people: list[Activation], taken: Intake) -> LoggedRows:
+        """What the log is to have of a batch: all that a replay must see, and what is history only."""
+        wanted = np.flatnonzero(
+            (taken.outcomes == LIVE) | (taken.outcomes == STALE) | (taken.outcomes == JUMP)
+        )
+        rows = np.zeros(wanted.size, dtype=LOGGED)
+        rows["user"], rows["outcome"] = users[wanted], taken.outcomes[wanted]
+        rows["slot"] = slots = [people[index].slot for index in wanted.tolist()]
+        rows["epoch"] = [self._shard.router.view.epochs[slot] for slot in slots]
+        rows["at_ms"] = self._shard.now_ms()
+        copy_fixes(taken.fixes[wanted], rows)
+        return rows
+
 
 def is_free(activation: Activation) -> bool:
     """Whether a message would be this person's next turn, at once."""
     return activation.stage is Stage.ACTIVE and not activation.busy and not activation.mailbox
 
 
-def _answer(link: Link, rids: npt.NDArray[np.int64], outcomes: npt.NDArray[np.uint8]) -> None:
-    wanted = rids != 0
-    if wanted.any():
-        link.send(wire.PositionsTaken(rids[wanted].tobytes(), outcomes[wanted].tobytes()))
+def _answer(answers: list[tuple[Link, npt.NDArray[np.int64], npt.NDArray[np.uint8]]]) -> None:
+    for link, rids, outcomes in answers:
+        wanted = rids != 0
+        if wanted.any():
+            link.send(wire.PositionsTaken(rids[wanted].tobytes(), outcomes[wanted].tobytes()))
 
 
 def counted(outcomes: Any) -> None:

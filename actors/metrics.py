@@ -56,6 +56,7 @@ METRICS: dict[str, Metric] = {
     "pushes": Metric("counter", "Messages to gateways: one per gateway with members, whatever their number."),
     "floods": Metric("counter", "Messages to gateways that had not told yet whether they have members."),
     "relayed": Metric("counter", "Messages to relays: one each, whatever the number of their gateways."),
+    "fixes_not_logged": Metric("counter", "Fixes that Valkey did not take when they came."),
     "fixes_not_live": Metric("counter", "Fixes that moved nobody, by why.", ("reason",)),
     "refusals": Metric("counter", "Requests that a shard refused, by error code.", ("code",)),
     # all

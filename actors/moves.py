@@ -23,11 +23,13 @@ class Moves:
     possible, oldest first.
     """
 
-    __slots__ = ("_count", "_rows", "activations")
+    __slots__ = ("_count", "_rows", "activations", "since_ms")
 
     def __init__(self) -> None:
         self.activations: list[Activation] = []
         """Whose fix it is."""
+        self.since_ms = 0
+        """When the first of them came, by our clock: the moment at which the tick's fixes are followed."""
         self._rows: Rows = np.empty(_LEAST, dtype=FIXES)
         self._count = 0
 
@@ -52,6 +54,7 @@ class Moves:
     def take(self, activation: Activation) -> "Moves":
         """Takes this person's fixes out."""
         own, others = Moves(), Moves()
+        own.since_ms = self.since_ms
         is_own = np.fromiter((moving is activation for moving in self.activations), bool, self._count)
         if not is_own.any():
             return own

@@ -47,6 +47,7 @@ class Moved:
 class NotLive:
     """A fix that moved nobody."""
 
+    fix: Fix
     verdict: Verdict
     reason: Reason | None
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from actors.protocol import EngineError, ErrorCode
 from actors.slot_messages import Framed
 from geo.fixes import Verdict
-from geo.intake import FIXES, OUTCOMES
+from geo.intake import OUTCOMES
 
 USER_BYTES = 36
 
@@ -37,7 +37,6 @@ Records = npt.NDArray[np.void]
 
 _PACK = struct.Struct(f"<{USER_BYTES}sqdddqqff").pack
 _NAN = float("nan")
-_FIX_FIELDS = [name for name in FIXES.names or () if name != "is_first"]
 
 
 class Position(Framed, tag=5):
@@ -99,15 +98,6 @@ def unpacked(record: np.void) -> Position:
     """A row as a message of its own."""
     user, rid, lat, lon, acc_m, t_ms, seq, speed_mps, heading_deg = cast(Any, record.item())
     return Position(rid, user.decode(), lat, lon, acc_m, t_ms, _known(speed_mps), _known(heading_deg), seq)
-
-
-def fixes_of(records: Records) -> Records:
-    """The fixes of rows, of type FIXES."""
-    fixes = np.empty(records.size, dtype=FIXES)
-    for name in _FIX_FIELDS:
-        fixes[name] = records[name]
-    fixes["is_first"] = False
-    return fixes
 
 
 def refusal(outcome: int) -> EngineError | None:

@@ -264,8 +264,11 @@ class Shard(Turns):
             return
         for link in self._peers:
             link.view_version = view.version
-        self.moving.view_changed(before, view)
+        came = self.moving.view_changed(before, view)
         self.reminders.look()
+        users = self.hosts.get("user")
+        if came and isinstance(users, UserHost):
+            users.restoring.begin(came)
 
     def _replaced(self) -> None:
         """A newer process is this shard: nothing may be done under the epochs that it was given (ACT-4)."""

@@ -7,8 +7,10 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Sequence
+from typing import Any
 
 import asyncpg
+import msgspec
 import numpy as np
 
 from actors.host import Hosting
@@ -53,13 +55,26 @@ class StayKeeping:
         """A person's stay goes on where it is stored, and from the last fix in the snapshot."""
         if self._book is None or not state.record.keeps_places:
             return
-        stay = None
+        stay, pending = None, state.own_stay.stay
+        state.own_stay.stay = None
         async with self._shard.pool.acquire() as connection:
             try:
                 stay = await self._book.going_on(connection, state.user)
             except SealBrokenError as error:
                 log.error("a stay begins anew: %s", error)  # noqa: TRY400 - where it came from is no news
-        self._begin(state.user, stay, state.last)
+        if stay is None and pending is not None and not pending.is_stay:
+            self._begin(state.user, pending, None)
+        else:
+            self._begin(state.user, stay, state.last)
+
+    def kept(self, state: UserState) -> Any:
+        """For the snapshot: a stay so far that may become one (place_keeping.Keeper)."""
+        row = self._rows.get(state.user)
+        return None if row is None else self._stays.get(row)
+
+    def taken_back(self, state: UserState, kept: Any) -> None:
+        """`load` goes on from it, unless more is stored."""
+        state.own_stay.stay = msgspec.convert(kept, Stay)
 
     def arrived(self, state: UserState) -> None:
         """Handed over from another shard."""

@@ -1,8 +1,10 @@
 """Hosts people: their positions, what they see near, their streams and their crossings of fences."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -12,6 +14,7 @@ from actors import messages as wire
 from actors.activation import Activation, Stage, Waiting
 from actors.crossings import Crossings
 from actors.effects import Asker, Refuse
+from actors.fix_log import FixLog, logged
 from actors.ghost_host import GhostHost
 from actors.host import Hosting
 from actors.intake import PositionIntake
@@ -26,14 +29,16 @@ from actors.placement import slot_of
 from actors.position_messages import OK
 from actors.protocol import ErrorCode
 from actors.reminders import Handler
+from actors.restoring import Replay, Restoring, replayed
 from actors.share_host import ShareHost
 from actors.stay_keeping import StayKeeping
+from actors.visit_keeping import VisitKeeper
 from actors.visits import restored
-from geo.cells import Cell
 from geo.fixes import Fix
-from geo.privacy import Shown
+from geo.intake import JUMP, LIVE, OUTCOME_OF, STALE, rows_of
 from storage import positions, streams
 from storage.ids import is_id
+from storage.positions import LoggedRows
 
 log = logging.getLogger("hereabouts.user")
 
@@ -55,9 +60,15 @@ class UserHost:
         self._ghosts = GhostHost(shard)
         self.mates = MateHost(shard)
         self._moved = Moves()
-        self.intake = PositionIntake(shard, self._run, lambda: self._moved)
+        self._snapshot: asyncio.TimerHandle | None = None
+        self._log = FixLog(shard)
+        self.restoring = Restoring(shard)
+        self._replays: dict[str, Replay] = {}
+        """Fixes that begin a life anew, of people who are being activated."""
+        self.intake = PositionIntake(shard, self._run, lambda: self._moved, self._log)
         self.stays = StayKeeping(shard)
         self.near = NearHost(shard, self._run)
+        self._places.keepers |= {"fences": VisitKeeper(), "stay": self.stays}
         self.followers: list[Follower] = [self.crossings, self._places, self.mates, self._shares, self.stays]
         """Who takes each tick's fixes, in this order."""
         self.reminders: dict[str, Handler] = {
@@ -73,8 +84,8 @@ class UserHost:
     async def load(self, activation: Activation) -> UserState | None:
         if not is_id(activation.key):
             return None
-        async with self._shard.pool.acquire() as connection:
-            record = await streams.load_user(connection, activation.key)
+        record = await self.restoring.record(activation.key)
+        rows = await self.restoring.rows(activation.slot, activation.key)
         if record is None:
             return None
         state = UserState(
@@ -90,16 +101,18 @@ class UserHost:
                 place = await positions.load(self._shard.valkey, activation.slot, activation.key)
             except (RedisError, OSError, TimeoutError) as error:
                 log.warning("no snapshot of a position: %s", type(error).__name__)
+        state.fences, state.visiting = restored(record, place.t_ms if place is not None else 0)
         if place is not None:
-            location = state.location
-            location.last = Fix(place.lat, place.lon, place.acc_m, place.t_ms, place.seq)
-            location.shown = Shown(Cell(place.cell), place.outside_since_ms) if place.cell else None
-            state.located = True
+            self._places.take_back(state, place)
         await self._ghosts.restore(state)
         await self.near.restore(state)
-        state.fences, state.visiting = restored(record, place.t_ms if place is not None else 0)
         await self.stays.load(state)
         await self.mates.load(state)
+        if rows is not None:
+            resolution = near_people.told_resolution(record.visibility_precision)
+            fixes = replayed(state.location, rows, resolution, state.position_ttl_ms)
+            if fixes:
+                self._replays[activation.key] = fixes
         return state
 
     def activated(self, activation: Activation) -> None:
@@ -113,6 +126,12 @@ class UserHost:
         self.crossings.activated(activation)
         self._shares.begins(activation)
         self.mates.review(activation)
+        for fix, at_ms in self._replays.pop(activation.key, ()):
+            moves = Moves()
+            moves.since_ms = at_ms
+            moves.add(activation, fix, is_first=not state.located)
+            state.located = True
+            self._follow(moves)
 
     async def remind(self, activation: Activation, name: str, data: str) -> None:
         """The time of one of this person's reminders has come."""
@@ -159,6 +178,8 @@ class UserHost:
         self.near.leaving(activation)
 
     def ended(self, activation: Activation) -> None:
+        self._replays.pop(activation.key, None)
+        self._places.ended(activation)
         self.intake.leaves(activation)
         self.mates.forget(activation.key)
         self.stays.forget(activation.key)
@@ -253,7 +274,7 @@ class UserHost:
             elif isinstance(effect, Look):
                 self.near.looks(activation, effect.cell)
             elif isinstance(effect, NotLive):
-                count("fixes_not_live", reason=str(effect.reason))
+                self._not_live(activation, effect)
             else:
                 assert isinstance(effect, Moved)
                 self._moves(activation, effect)
@@ -290,11 +311,22 @@ class UserHost:
 
     def _moves(self, activation: Activation, moved: Moved) -> None:
         state: UserState = activation.state
+        self._moved.since_ms = self._moved.since_ms or self._shard.now_ms()
         for fix in moved.fixes:
             self._moved.add(activation, fix, is_first=not state.located)
             state.located = True
-        moved.asker.answer(OK)
+        self._log.put(self._logged(activation, LIVE, moved.fixes[-1]), partial(moved.asker.answer, OK))
         self._shard.tick_soon()
+
+    def _not_live(self, activation: Activation, effect: NotLive) -> None:
+        count("fixes_not_live", reason=str(effect.reason))
+        outcome = OUTCOME_OF[effect.verdict, effect.reason]
+        if outcome in (STALE, JUMP):
+            self._log.put(self._logged(activation, outcome, effect.fix), lambda: None)
+
+    def _logged(self, activation: Activation, outcome: int, fix: Fix) -> LoggedRows:
+        slot, epoch = activation.slot, self._shard.router.epoch_of(activation.slot)
+        return logged(activation.key, slot, epoch, self._shard.now_ms(), outcome, rows_of((fix,)))
 
     def _place(self, activation: Activation) -> None:
         self._run(activation, announcing.placed(activation.state, self._shard.now_ms()))
@@ -305,12 +337,21 @@ class UserHost:
         if own:
             self._follow(own)
 
-    def tick(self, now_ms: int) -> None:  # noqa: ARG002 - fixes carry their own time
+    def tick(self, now_ms: int) -> None:
         moved, self._moved = self._moved, Moves()
         if moved:
             self._follow(moved)
+        self._places.tick(now_ms)
+        due_ms = self._places.due_ms
+        if due_ms is not None and self._snapshot is None:
+            wait_s = max(0.1, (due_ms - now_ms) / 1000)
+            self._snapshot = asyncio.get_running_loop().call_later(wait_s, self._snapshot_due)
+
+    def _snapshot_due(self) -> None:
+        self._snapshot = None
+        self._shard.tick_soon()
 
     def _follow(self, moved: Moves) -> None:
-        now_ms = self._shard.now_ms()
+        now_ms = moved.since_ms or self._shard.now_ms()
         for follower in self.followers:
             follower.follow(moved, now_ms)

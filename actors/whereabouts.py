@@ -24,7 +24,10 @@ def position(state: UserState, message: wire.Position, asker: Asker, now_ms: int
         state.probing.note(TELEPORT, now_ms)
     error = refusal(OUTCOME_OF[admission.verdict, admission.reason])
     if error is not None:
-        return [NotLive(admission.verdict, admission.reason), Refuse(asker, error.code, error.message)]
+        return [
+            NotLive(admission.fix, admission.verdict, admission.reason),
+            Refuse(asker, error.code, error.message),
+        ]
     if not admission.accepted:
         return [Answer(asker, OK)]
     location.last = admission.last

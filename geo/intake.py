@@ -34,6 +34,8 @@ FIXES = np.dtype(
 """Fixes as rows: WGS84 degrees, metres, Unix ms; NaN where speed or heading is not known. `is_first` is for
 accepted ones: no fix of the person was accepted before."""
 
+FIX_FIELDS = [name for name in FIXES.names or () if name != "is_first"]
+
 Rows = npt.NDArray[np.void]
 Indices = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
@@ -224,6 +226,19 @@ def _turns(rows: Indices) -> Indices:
     lengths = np.diff(np.concatenate([begins, [rows.size]]))
     turns[order] = np.arange(rows.size) - np.repeat(begins, lengths)
     return turns
+
+
+def copy_fixes(source: Rows, target: Rows) -> None:
+    """Copy what a fix itself is from rows to others that have these fields too, whatever else they have."""
+    for name in FIX_FIELDS:
+        target[name] = source[name]
+
+
+def fixes_of(rows: Rows) -> Rows:
+    """Return the fixes of rows that have their fields among others, as FIXES."""
+    fixes = np.zeros(rows.size, dtype=FIXES)
+    copy_fixes(rows, fixes)
+    return fixes
 
 
 def fix_of(row: np.void) -> Fix:

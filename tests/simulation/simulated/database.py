@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
+import numpy as np
 import pytest
 from simulated.loop import VirtualLoop, current
 from simulated.room_log import RoomLog
@@ -143,6 +144,9 @@ class Database:
         async def nothing(*_: Any, **__: Any) -> list[Any]:
             return []
 
+        async def no_rows(*_: Any, **__: Any) -> Any:
+            return np.empty(0, dtype=positions.LOGGED)
+
         patch.setattr(messages, "append", append)
         patch.setattr(asyncpg, "connect", connect)
         patch.setattr(asyncpg, "create_pool", open_pool)
@@ -151,7 +155,7 @@ class Database:
         patch.setattr("actors.shard.open_valkey", lambda _: Valkey())
         patch.setattr(fences, "live_fences", nothing)
         patch.setattr(fences, "ended_fences", nothing)
-        patch.setattr(positions, "load_slots", nothing)
+        patch.setattr(positions, "read_logs", no_rows)
 
     def _as_query(self, call: Callable[..., Any]) -> Callable[..., Any]:
         async def query(_: Connection, *arguments: Any, **named: Any) -> Any:
