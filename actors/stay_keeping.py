@@ -31,7 +31,9 @@ log = logging.getLogger("hereabouts.places")
 WAITING_LIMIT = 10_000
 """Changes that wait to be stored; past it the newest are lost, and with a beginning its end."""
 
-_AT_ONCE = 50
+_AT_ONCE = 20
+"""People have 300 places at most, and all of a batch are opened between two turns."""
+
 _RETRY_S = 0.5
 
 

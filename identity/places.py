@@ -107,10 +107,10 @@ class PlaceBook:
         """A person's places, the last visited first; `infers`: also which are home and work (opt-in)."""
         found = await rows.places_of(connection, [user])
         stays = await (rows.stays_of(connection, user) if infers else rows.open_stays(connection, [user]))
-        ids = [row.place for row in found]
+        numbers = {row.place: number for number, row in enumerate(found)}
         places = [self._opened(row) for row in found]
         held = [
-            (ids.index(row.place), self._opened_stay(row), row.is_over) for row in stays if row.place in ids
+            (numbers[row.place], self._opened_stay(row), row.is_over) for row in stays if row.place in numbers
         ]
         kinds: dict[int | None, str] = {}
         if infers:
@@ -119,8 +119,8 @@ class PlaceBook:
             kinds = {work: "work", home: "home"}
         going_on = {place: stay for place, stay, is_over in held if not is_over}
         own = [
-            OwnPlace(PlaceId(id_), place, going_on.get(number), kinds.get(number))
-            for number, (id_, place) in enumerate(zip(ids, places, strict=True))
+            OwnPlace(PlaceId(id_), places[number], going_on.get(number), kinds.get(number))
+            for id_, number in numbers.items()
         ]
         return sorted(own, key=lambda each: each.place.last_ms, reverse=True)
 

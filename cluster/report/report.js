@@ -106,8 +106,10 @@
     for (const fix of notCounted(trail)) {
       pin(layers.rejected, plane(fix[1], fix[2]), "rejected", fix[0], `${clock(fix[0])} ${WHY[fix[3]] || fix[3]}`, () => make("path", { d: "M-5-5 5 5M5-5-5 5" }));
     }
-    for (const event of trail.events) {
-      const square = ["enter", "inside", "exit"].includes(event.kind);
+    // Entries and exits lie above what follows from them at the same place.
+    const above = (event) => ["enter", "inside", "exit"].includes(event.kind);
+    for (const event of [...trail.events].sort((a, b) => above(a) - above(b))) {
+      const square = above(event);
       pin(layers.events, plane(event.lat, event.lon), event.kind, event.at_s, `${clock(event.at_s)} ${event.text}`,
         () => (square ? make("rect", { x: -6, y: -6, width: 12, height: 12, rx: 2 }) : make("circle", { r: 6 })));
     }

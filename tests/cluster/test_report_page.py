@@ -80,7 +80,7 @@ async def test_everything_is_shown_reached_and_nothing_is_asked_for(
     assert await chart.get_attribute("viewBox") != before
     await page.keyboard.press("0")
     assert await chart.get_attribute("viewBox") == before
-    await page.locator("#map [data-of=events] .pin").first.dispatch_event("pointerenter")
+    await page.locator("#map [data-of=events] .pin.enter").first.dispatch_event("pointerenter")
     await expect(page.locator("#tip")).to_contain_text("enters First gate")
 
     await page.locator("#which").select_option("1")
