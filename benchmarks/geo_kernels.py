@@ -11,14 +11,10 @@ its client; windows of all take turns. Then how cost grows with people, density 
 """
 
 import gc
-import importlib
 import os
-import time
 from typing import Any
 
-import numpy as np
-
-from benchmarks import geo_fences, plot, results
+from benchmarks import geo_fences, geo_friends, plot, results
 from benchmarks.entrants import Claim, claim, median, ratio
 from benchmarks.geo_metro import RADIUS_M, Metro, Side, ours, planar, redis_side
 from benchmarks.peers.postgis import SETTINGS, postgis
@@ -27,7 +23,6 @@ from geo.neighbours import NUMPY, fastest
 
 SIDE_M = 40_000.0
 PEOPLE, FENCES, BATCH = 100_000, 10_000, 10_000
-FRIENDS = 100
 GROWTH_PEOPLE = (10_000, 100_000, 1_000_000)
 GROWTH_SIDE_M = (40_000.0, 20_000.0, 10_000.0, 5_000.0)
 GROWTH_FENCES = (1_000, 10_000, 100_000)
@@ -101,43 +96,6 @@ def fences(run: Claim, database: Any) -> None:
     }
 
 
-def friends(run: Claim) -> None:
-    """Enter and leave among friends."""
-    try:
-        module = importlib.import_module("geo.friends")
-    except ImportError:
-        run.rows["friends"] = {"failed": "geo.friends is not there"}
-        return
-    metro = Metro(PEOPLE, SIDE_M)
-    rng = np.random.default_rng(3)
-    pairs = rng.integers(0, PEOPLE, (PEOPLE * FRIENDS // 2, 2)).astype(np.int32)
-    pairs = np.unique(np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1), axis=0)
-    kernel = module.Friends(PEOPLE)
-    kernel.load(pairs[:, 0].copy(), pairs[:, 1].copy(), PEOPLE)
-    run.say("friends: places everybody")
-    for at in range(0, PEOPLE, BATCH):
-        rows = np.arange(at, at + BATCH, dtype=np.int32)
-        kernel.move(rows, *metro.place(metro.xs[rows], metro.ys[rows]))
-    per_s, per_cpu_s, changes = [], [], 0
-    for _ in range(run.options.windows):
-        wall_s, cpu_s, moved = 0.0, 0.0, 0
-        while wall_s < run.options.seconds:
-            rows = metro.walk().astype(np.int32)
-            lats, lons = metro.place(metro.xs[rows], metro.ys[rows])
-            begun_s, cpu_begun_s = time.perf_counter(), time.process_time()
-            told = kernel.move(rows, lats, lons)
-            wall_s, cpu_s = wall_s + time.perf_counter() - begun_s, cpu_s + time.process_time() - cpu_begun_s
-            moved, changes = moved + rows.size, changes + len(told.entered) + len(told.left)
-        per_s.append(moved / wall_s)
-        per_cpu_s.append(moved / cpu_s)
-    run.rows["friends"] = {
-        "updates_per_s": results.spread(per_s, 0),
-        "updates_per_cpu_s": results.spread(per_cpu_s, 0),
-        "friends_each": round(2 * len(pairs) / PEOPLE, 1),
-        "entered_or_left": changes,
-    }
-
-
 def growth(run: Claim, redis: Any, database: Any) -> list[plot.Panel]:
     """One window a point: µs of CPU an update, or a position."""
     seconds = run.options.seconds / 2
@@ -203,11 +161,12 @@ def goals(run: Claim) -> None:
         ratio(near_of(NUMBA_SIDE), near_of(LIMIT)),
         lambda x: x >= 1 / 6,
     )
-    run.goal(
-        "friends: updates/s (at least 150,000)",
-        median(run.rows.get("friends"), "updates_per_cpu_s"),
-        lambda x: x >= 150_000,
-    )
+    for name in geo_friends.CIRCLES:
+        run.goal(
+            f"friends, 100 each, {name}: updates/s (at least 150,000)",
+            median(run.rows.get(f"friends, {name}"), "updates_per_cpu_s"),
+            lambda x: x >= 150_000,
+        )
     run.goal(
         "10,000 fences: times PostGIS' bulk join, its own CPU (at least 10)",
         ratio(
@@ -248,7 +207,7 @@ def main() -> None:
     on_core(0)
     panels: list[plot.Panel] = []
     with run.trying("friends"):
-        friends(run)
+        geo_friends.rows_of(run, PEOPLE, SIDE_M)
     with redis_only() as redis, postgis() as database:
         on_core(1, redis.pid, database.pid)
         with run.trying("near"):
