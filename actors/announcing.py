@@ -4,7 +4,7 @@ A precise position stays in the person's actor; regions are told the snapped one
 """
 
 from actors import messages as wire
-from actors.ghosts import ghost_mode, told_cell
+from actors.ghosts import told_cell, told_fine
 from actors.near_people import rewatch, told_resolution
 from actors.person import ToRegion, UserEffect, UserState
 from geo.cells import RES_FINE, RES_REGION, Cell, parent_of, region_of
@@ -32,7 +32,7 @@ def placed(state: UserState, now_ms: int) -> list[UserEffect]:
     if audience == "nobody" or precision == "hidden" or cell is None:
         return [*withdrawn(state, now_ms), *rewatch(state)]
     home = home_of(cell, state.split)
-    fine = "" if state.fine is None or ghost_mode(state, now_ms) is not None else str(state.fine.cell)
+    fine = told_fine(state, now_ms)
     told: Told = (str(cell), audience, precision, state.is_online, fine)
     if state.announced == {home: told} and not is_due(state, last.t_ms, now_ms):
         return rewatch(state)

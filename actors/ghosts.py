@@ -26,6 +26,8 @@ class Haunt:
     since_ms: int = 0
     fix: Fix | None = None
     cell: Cell | None = None
+    fine: str = ""
+    """The cell that matches saw, where that was a finer one."""
 
 
 def ghost_mode(state: UserState, now_ms: int) -> GhostMode | None:
@@ -46,8 +48,9 @@ def begins(state: UserState, now_ms: int) -> FrozenPlace | None:
     state.haunt = Haunt(ghost.since_ms)
     if last is None or shown is None:
         return None
-    state.haunt = Haunt(ghost.since_ms, last, shown.cell)
-    return FrozenPlace(last.lat, last.lon, last.acc_m, last.t_ms, shown.cell, ghost.since_ms)
+    fine = "" if state.fine is None else str(state.fine.cell)
+    state.haunt = Haunt(ghost.since_ms, last, shown.cell, fine)
+    return FrozenPlace(last.lat, last.lon, last.acc_m, last.t_ms, shown.cell, ghost.since_ms, fine)
 
 
 def restored(state: UserState, place: FrozenPlace | None) -> None:
@@ -60,7 +63,7 @@ def restored(state: UserState, place: FrozenPlace | None) -> None:
     state.haunt = Haunt(ghost.since_ms)
     if place is not None:
         state.haunt.fix = Fix(place.lat, place.lon, place.acc_m, place.t_ms, place.t_ms)
-        state.haunt.cell = Cell(place.cell)
+        state.haunt.cell, state.haunt.fine = Cell(place.cell), place.fine
 
 
 def told_cell(state: UserState, cell: Cell, resolution: int, now_ms: int) -> Cell | None:
@@ -72,6 +75,14 @@ def told_cell(state: UserState, cell: Cell, resolution: int, now_ms: int) -> Cel
     if mode == "hidden" or haunt is None:
         return None
     return parent_of(haunt, min(resolution, resolution_of(haunt)))
+
+
+def told_fine(state: UserState, now_ms: int) -> str:
+    """The finer cell that matches may be told beside it; empty: none."""
+    mode = ghost_mode(state, now_ms)
+    if mode is None:
+        return "" if state.fine is None else str(state.fine.cell)
+    return state.haunt.fine if mode == "frozen" else ""
 
 
 def told_fix(state: UserState, now_ms: int) -> Fix | None:

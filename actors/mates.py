@@ -92,7 +92,7 @@ class MateHost:
         self._posts.pop(user, None)
         row = self._table.rows[user]
         self._table.is_shown[row] = False
-        self._table.friends.forget(row)
+        self._lose(user, row)
         self._let_go(user)
 
     def expire(self, activation: Activation, now_ms: int) -> None:
@@ -315,14 +315,9 @@ class MateHost:
 
     def slots_moved(self, slots: set[int]) -> None:
         """These slots begin anew somewhere: nothing is known there, nor of there."""
-        now_ms = self._shard.now_ms()
         for user, row in list(self._table.rows.items()):
             if user not in self._people and slot_of("user", user) in slots:
-                self._table.friends.forget(row)
-                for other in self._table.friends.known_by(row):
-                    low = self._people.get(self._table.users[other])
-                    if low is not None and low.state.episodes.is_near(user):
-                        low.state.episodes.lost.setdefault(user, now_ms)
+                self._lose(user, row)
                 shard = self._shard_of(user)
                 if shard != self._shard.config.shard:
                     self._to(shard).wanted.append(user)
@@ -333,6 +328,15 @@ class MateHost:
                 self._posts[user] = {}
                 self.review(activation)
         self._flush()
+
+    def _lose(self, user: str, row: int) -> None:
+        """It is not known where somebody is, for the time being."""
+        friends, now_ms = self._table.friends, self._shard.now_ms()
+        friends.forget(row)
+        for other in friends.known_by(row):
+            low = self._people.get(self._table.users[other])
+            if low is not None and low.state.episodes.is_near(user):
+                low.state.episodes.lost.setdefault(user, now_ms)
 
     def _found(self, user: str) -> None:
         """It is known again where somebody is who was lost."""

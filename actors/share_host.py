@@ -32,6 +32,8 @@ log = logging.getLogger("hereabouts.user")
 
 _EPOCH = 1 << 40  # far more messages than an activation ever sends
 _RETRY_S = 0.5
+NOTE_MS = 10_000
+"""When somebody last looked is stored so often at most."""
 _DENIED = EngineError(ErrorCode.DENIED, "no such channel, or not yours")
 
 
@@ -134,7 +136,10 @@ class ShareHost:
             answer["version"] = self._version(activation)
             self._watched.add(activation.key)
         waiting.asker.answer(answer)
-        if message.viewer != activation.key:
+        given = activation.state.shares.given[message.share]
+        now_ms = self._shard.now_ms()
+        if message.viewer != activation.key and now_ms - given.noted.get(message.viewer, 0) >= NOTE_MS:
+            given.noted[message.viewer] = now_ms
             self._recording[activation.key] = self._recording.get(activation.key, 0) + 1
             self._shard.spawn(self._record(activation, message.share, message.viewer))
 

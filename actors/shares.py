@@ -36,6 +36,8 @@ class Given:
     """What `place` was made of."""
     watchers: dict[str, int] = field(default_factory=dict)
     """Who looks at it, and since when."""
+    noted: dict[str, int] = field(default_factory=dict)
+    """Who looked, and when that was last stored."""
 
 
 @dataclass(slots=True)

@@ -33,6 +33,7 @@ class FrozenPlace(msgspec.Struct, array_like=True, frozen=True):
     t_ms: int
     cell: str
     since_ms: int
+    fine: str = ""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import h3
 import pytest
 from fencing import fence, square
 from sharing import BERLIN, move, rows, share, types, until_told
@@ -172,3 +173,26 @@ async def test_who_goes_on_as_a_ghost_shows_where_they_were_first(small, two):
     await haunt(small, ann, "frozen")
     [place] = await seen(small, one, bob, "t2")
     assert place["lat"] == there["lat"]
+
+
+async def test_a_match_sees_a_frozen_person_as_finely_as_before(small, two):
+    """Coarser would tell."""
+    ann, bob, _, now = two
+    low, high = sorted((ann, bob))
+    await small.pool.execute(
+        "INSERT INTO connections (low_id, high_id, state) VALUES ($1, $2, 'matched')", low, high
+    )
+    await small.pool.execute("UPDATE users SET visibility_precision = 'r9' WHERE id = $1", ann)
+    for user in (ann, bob):
+        await small.router.refresh("user", user)
+    for _ in range(200):
+        before = await near(small, bob)
+        if before and h3.get_resolution(before[ann]) == 9:
+            break
+        await small.pool.execute("SELECT pg_sleep(0.02)")
+    assert h3.get_resolution(before[ann]) == 9
+    await haunt(small, ann, "frozen")
+    for step in range(1, 30):
+        await move(small, ann, step * 70, now + step * 10_000)
+    await small.pool.execute("SELECT pg_sleep(0.3)")
+    assert await near(small, bob) == before
