@@ -50,7 +50,7 @@ class MateHost:
         self._distrusted: set[str] = set()
         """Of other shards."""
         self._heard: OrderedDict[str, int] = OrderedDict()
-        """Of other shards: when a report came; and those of whom another one is awaited."""
+        """Of other shards: when a report came; and those of whom another one was asked for, and when."""
         self._asked: OrderedDict[str, int] = OrderedDict()
         self._outbox: dict[int, wire.Mates] = {}
         self._writing = EpisodeWriting(shard)
@@ -117,11 +117,11 @@ class MateHost:
         that they are gone may have been lost.
         """
         while self._heard and now_ms - next(iter(self._heard.values())) > position_ttl_ms / 2:
-            user, heard_ms = self._heard.popitem(last=False)
+            user, _ = self._heard.popitem(last=False)
             if user in self._table.rows and user not in self._people:
-                self._asked[user] = heard_ms
+                self._asked[user] = now_ms
                 self._to(self._shard_of(user)).wanted.append(user)
-        while self._asked and now_ms - next(iter(self._asked.values())) > position_ttl_ms:
+        while self._asked and now_ms - next(iter(self._asked.values())) > position_ttl_ms / 2:
             user, _ = self._asked.popitem(last=False)
             if user in self._table.rows and user not in self._people:
                 self._vanish(user, self._table.rows[user])
