@@ -114,9 +114,11 @@ class Crossings:
             raise
         if changes.everything:
             self._book.replace_all(rows, ended)
+            self._book.expire(self._shard.now_ms())
             self._review_all()
         else:
-            self._review_all(self._book.change(changes.fences, rows, ended))
+            known = self._book.change(changes.fences, rows, ended)
+            self._review_all(known | self._book.expire(self._shard.now_ms()))
 
     def changed(self, fence: str) -> None:
         """Postgres tells of a fence that changed, or of all."""
@@ -247,7 +249,7 @@ class Crossings:
             return
         state: UserState = activation.state
         state.fences = visits.synced(state.fences, state.visiting)
-        at_ms = self._shard.now_ms()
+        at_ms = state.visiting.now_ms(self._shard.now_ms())
         told: list[Told] = []
         for fence, reason in sorted(reasons.items()):
             standing, crossing = close(state.fences[fence], at_ms, reason)
