@@ -38,6 +38,9 @@ class Keeper(Protocol):
     def kept(self, state: UserState) -> Any:
         """What the snapshot is to have, of what MessagePack knows; None: nothing."""
 
+    def is_settled(self, user: str) -> bool:
+        """What was decided is stored: a snapshot may begin there."""
+
     def taken_back(self, state: UserState, kept: Any) -> None:
         """The state begins anew from the stores and this; the fixes that came since follow."""
 
@@ -77,7 +80,7 @@ class PlaceKeeping:
     def ended(self, activation: Activation) -> None:
         """The person is not live any more, and may be again before the snapshot is written."""
         due = self._due.pop(activation.key, None)
-        if due is not None and due[1] is activation and is_settled(activation):
+        if due is not None and due[1] is activation and self._is_settled(activation):
             self._take(activation)
             self._write()
 
@@ -90,7 +93,7 @@ class PlaceKeeping:
             taken.append(key)
         for key in taken:
             _, activation = self._due.pop(key)
-            if is_settled(activation):
+            if self._is_settled(activation):
                 self._take(activation)
             elif activation.is_live:
                 self._due[key] = (now_ms + _AGAIN_MS, activation)
@@ -101,6 +104,10 @@ class PlaceKeeping:
     def due_ms(self) -> int | None:
         """When the next one is to be written."""
         return next(iter(self._due.values()))[0] if self._due else None
+
+    def _is_settled(self, activation: Activation) -> bool:
+        stored = all(each.is_settled(activation.key) for each in self.keepers.values())
+        return stored and is_settled(activation)
 
     def _take(self, activation: Activation) -> None:
         state: UserState = activation.state

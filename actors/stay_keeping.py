@@ -23,7 +23,7 @@ from geo.stays import Change, Stay, Stays, Turn
 from identity.places import PlaceBook, StayChange
 from identity.seals import Seal, SealBrokenError
 from storage.messages import FENCED
-from storage.places import assert_epochs
+from storage.places import assert_epochs, open_stays
 from storage.postgres import UNREACHABLE
 
 log = logging.getLogger("hereabouts.places")
@@ -53,29 +53,31 @@ class StayKeeping:
 
     # -- life -----------------------------------------------------------------------------------------
 
-    async def load(self, state: UserState) -> None:
-        """A person's stay goes on where it is stored, and from the last fix in the snapshot."""
+    def load(self, state: UserState) -> None:
+        """A person's stay goes on as it is in the snapshot; where that is older than what is stored, from
+        there and the last fix.
+        """
         if self._book is None or not state.record.keeps_places:
             return
-        stay, pending = None, state.own_stay.stay
+        stay, kept = None, state.own_stay.stay
         state.own_stay.stay = None
-        async with self._shard.pool.acquire() as connection:
+        if state.record.open_stay is not None:
             try:
-                stay = await self._book.going_on(connection, state.user)
+                stay = self._book.opened(state.record.open_stay)
             except SealBrokenError as error:
                 log.error("a stay begins anew: %s", error)  # noqa: TRY400 - where it came from is no news
-        if stay is None and pending is not None and not pending.is_stay:
-            self._begin(state.user, pending, None)
+        if kept is not None and (stay is None or kept.since_ms >= stay.since_ms):
+            self._begin(state.user, kept, None)
         else:
             self._begin(state.user, stay, state.last)
 
     def kept(self, state: UserState) -> Any:
-        """For the snapshot: a stay so far that may become one (place_keeping.Keeper)."""
+        """For the snapshot: the stay so far (place_keeping.Keeper)."""
         row = self._rows.get(state.user)
         return None if row is None else self._stays.get(row)
 
     def taken_back(self, state: UserState, kept: Any) -> None:
-        """`load` goes on from it, unless more is stored."""
+        """`load` goes on from it."""
         state.own_stay.stay = msgspec.convert(kept, Stay)
 
     def arrived(self, state: UserState) -> None:
@@ -108,13 +110,11 @@ class StayKeeping:
         if stay is None or not stay.is_stay or self._unstored[state.user]:
             return
         async with self._shard.pool.acquire() as connection:
-            if (
-                await self._book.going_on(connection, state.user) is None
-                and self._rows.get(state.user) == row
-            ):
-                self._begin(state.user, None, state.last)
+            is_known = await open_stays(connection, [state.user])
+        if not is_known and self._rows.get(state.user) == row:
+            self._begin(state.user, None, state.last)
 
-    def is_stored(self, user: str) -> bool:
+    def is_settled(self, user: str) -> bool:
         """Nothing of theirs waits."""
         return user not in self._unstored
 

@@ -106,7 +106,7 @@ class UserHost:
             self._places.take_back(state, place)
         await self._ghosts.restore(state)
         await self.near.restore(state)
-        await self.stays.load(state)
+        self.stays.load(state)
         await self.mates.load(state)
         if rows is not None:
             resolution = near_people.told_resolution(record.visibility_precision)
@@ -152,7 +152,7 @@ class UserHost:
         self._shares.gateway_lost(activation, gateway)
 
     def is_idle(self, activation: Activation) -> bool:
-        busy = activation.crossings or not self.stays.is_stored(activation.key)
+        busy = activation.crossings or not self.stays.is_settled(activation.key)
         return bool(activation.state.is_idle) and not busy
 
     def size_bytes(self, activation: Activation) -> int:
@@ -168,7 +168,7 @@ class UserHost:
             return False
         if not self.mates.is_quiet(activation.key):
             return False
-        if self._moved.has(activation) or not self.stays.is_stored(activation.key):
+        if self._moved.has(activation) or not self.stays.is_settled(activation.key):
             return False
         self.stays.pack(activation.state)
         return True

@@ -29,6 +29,10 @@ class VisitKeeper:
             return None
         return KeptVisits(synced(state.fences, state.visiting), state.visiting.arrived_ms)
 
+    def is_settled(self, user: str) -> bool:  # noqa: ARG002 - its crossings are the activation's
+        """It stores nothing of its own."""
+        return True
+
     def taken_back(self, state: UserState, kept: Any) -> None:
         """Takes those standings that go on from what is stored, where nothing was stored since."""
         visits = msgspec.convert(kept, KeptVisits)

@@ -96,10 +96,9 @@ class PlaceBook:
         await rows.put_places(connection, places)
         await rows.put_stays(connection, stays)
 
-    async def going_on(self, connection: Any, user: str) -> Stay | None:
-        """The stay of a person that had not ended when it was stored last."""
-        found = await rows.open_stays(connection, [user])
-        return self._opened_stay(found[0]) if found else None
+    def opened(self, row: StayRow) -> Stay:
+        """A stay, as it was stored last. Raises SealBrokenError."""
+        return self._opened_stay(row)
 
     async def read(
         self, connection: Any, user: str, *, infers: bool, offset_ms: int | None = None

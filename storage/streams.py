@@ -8,6 +8,7 @@ from datetime import datetime
 import asyncpg
 
 from storage.ghosts import Ghost, ghost_of
+from storage.places import StayRow, open_stays
 from storage.shares import GivenShare, given_shares
 
 STREAMS = ("me", "fences")
@@ -59,6 +60,8 @@ class UserRecord:
     ghost: Ghost | None = None
     keeps_places: bool = True
     """Whether they want their own places kept."""
+    open_stay: StayRow | None = None
+    """Where they stay, as it was stored last."""
 
 
 async def load_user(connection: asyncpg.Connection, user: str) -> UserRecord | None:
@@ -128,6 +131,7 @@ async def load_users(connection: asyncpg.Connection, users: Sequence[str]) -> di
     ):
         grants[row["one"]].add(row["fence"])
     shares = await given_shares(connection, users)
+    stays = {stay.user: stay for stay in await open_stays(connection, users)}
     return {
         one: UserRecord(
             row["visibility_audience"],
@@ -142,6 +146,7 @@ async def load_users(connection: asyncpg.Connection, users: Sequence[str]) -> di
             shares.get(one, ()),
             ghost_of(row),
             row["keeps_places"],
+            stays.get(one),
         )
         for row in found
         for one in (row["id"],)

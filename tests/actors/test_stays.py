@@ -212,3 +212,23 @@ async def test_no_more_than_the_limit_are_kept_and_named_ones_first(small, pool,
     assert [each.place.label for each in own] == ["", "first"]
     assert distance_m(own[0].place.lat, own[0].place.lon, *spots[3]) < 20
     assert await pool.fetchval("SELECT count(*) FROM stays") == 2
+
+
+@pytest.mark.parametrize("minutes", [3, 8])
+async def test_a_kill_in_a_stay_changes_nothing_about_it(small, minutes):
+    """Snapshot and log have what the stores have not: the first minutes, and each fix since (GEO-24)."""
+    calm, killed = Walker(small, await small.person()), Walker(small, await small.person())
+    killed.t_ms = begun_ms = calm.t_ms
+    for walker in (calm, killed):
+        await walker.stay(HOME, minutes)
+    number = small.router.shard_of(slot_of("user", killed.user))
+    await small.shards[number].stop()
+    await small.start_shard(number)
+    for walker in (calm, killed):
+        await walker.stay((HOME[0] + 0.0003, HOME[1]), 10)
+        await walker.go(HOME, OFFICE)
+    [one], [other] = await calm.stored(), await killed.stored()
+    assert one.place.first_ms == other.place.first_ms == begun_ms
+    assert one.place.stayed_ms == other.place.stayed_ms
+    assert one.place.square_ms == pytest.approx(other.place.square_ms, rel=1e-6)
+    assert distance_m(one.place.lat, one.place.lon, other.place.lat, other.place.lon) < 0.01
