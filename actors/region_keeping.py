@@ -21,6 +21,13 @@ _LONGER_S = 300
 """A hash is kept so much longer than its rows count."""
 
 _RETRY_S = 1.0
+_AT_ONCE = 3
+"""Regions that are restored at the same time: more would only wait for each other, and time out."""
+
+_CLAIMS = 3
+"""Tries to read a snapshot: a region that begins without it shows nobody until they move."""
+
+_CLAIM_AGAIN_S = 0.2
 
 
 class RegionKeeping:
@@ -31,6 +38,7 @@ class RegionKeeping:
         self._due: dict[str, Activation] = {}
         self._saving = False
         self._under_way: frozenset[str] = frozenset()
+        self._few = asyncio.Semaphore(_AT_ONCE)
         self._keep_s = shard.config.position_ttl_ms // 1000 + _LONGER_S
 
     def is_saving(self, activation: Activation) -> bool:
@@ -49,36 +57,37 @@ class RegionKeeping:
         """Fills the state of a region that begins anew with those who are in its snapshot and still want to
         be seen. Without Valkey it begins empty; people announce themselves with their next fixes.
         """
+        async with self._few:
+            await self._restore(activation, state)
+
+    async def _restore(self, activation: Activation, state: RegionState) -> None:
         shard = self._shard
-        epoch = shard.router.epoch_of(activation.slot)
-        try:
-            kept = await region_places.claim(shard.valkey, activation.key, epoch, self._keep_s)
-            crowd = {}
-            if state.k > 1:
-                crowd = await region_places.claim_crowd(shard.valkey, activation.key, epoch)
-        except (RedisError, OSError, TimeoutError) as error:
-            log.warning("no snapshot of a region: %s", type(error).__name__)
-            return
-        state.crowd.restore({Cell(cell): people for cell, people in crowd.items()}, shard.now_ms())
+        kept = await self._claimed(activation, state)
         if not kept:
             return
+        known = {user: (place.audience, place.precision) for user, place in kept.items()}
         async with shard.pool.acquire() as connection:
-            wishes = await region_places.visibilities(connection, list(kept))
+            others = await region_places.changed_wishes(connection, known)
         newer_than_ms = shard.now_ms() - shard.config.position_ttl_ms
         for user, place in kept.items():
-            audience, precision = wishes.get(user, (Audience.NOBODY, Precision.HIDDEN))
-            finest = strangers_resolution(Precision(precision))
-            if finest is None or audience == Audience.NOBODY or place.t_ms <= newer_than_ms:
+            wish = others.get(user, known[user])
+            if wish is None or wish[0] == Audience.NOBODY or place.t_ms <= newer_than_ms:
                 state.unsaved.add(user)
                 continue
-            cell = Cell(place.cell)
-            shown = parent_of(cell, min(finest, resolution_of(cell)))
-            fine = place.fine if precision in FINE else ""
+            audience, precision = wish
+            cell, fine = Cell(place.cell), place.fine
+            if user in others:
+                finest = strangers_resolution(Precision(precision))
+                if finest is None:
+                    state.unsaved.add(user)
+                    continue
+                cell = parent_of(cell, min(finest, resolution_of(cell)))
+                fine = fine if precision in FINE else ""
             enter = wire.RegionEnter(
                 0,
                 activation.key,
                 user,
-                shown,
+                cell,
                 audience,
                 precision,
                 place.t_ms,
@@ -89,12 +98,28 @@ class RegionKeeping:
             region.place(state, enter)
             state.unsaved.discard(user)
 
+    async def _claimed(self, activation: Activation, state: RegionState) -> dict[str, RegionPlace]:
+        """The rows of the snapshot, which is this activation's from now on; the crowd is in the state."""
+        valkey, epoch = self._shard.valkey, self._shard.router.epoch_of(activation.slot)
+        for _ in range(_CLAIMS):
+            try:
+                kept = await region_places.claim(valkey, activation.key, epoch, self._keep_s)
+                if state.k > 1:
+                    crowd = await region_places.claim_crowd(valkey, activation.key, epoch)
+                    seen = {Cell(cell): people for cell, people in crowd.items()}
+                    state.crowd.restore(seen, self._shard.now_ms())
+            except (RedisError, OSError, TimeoutError) as error:
+                log.warning("no snapshot of a region: %s", type(error).__name__)
+                await asyncio.sleep(_CLAIM_AGAIN_S)
+            else:
+                return kept
+        return {}
+
     async def other_wishes(self, state: RegionState) -> list[str]:
         """Those in the region who want to be shown otherwise than it knows, or are not active any more."""
-        people = [(user, (at.audience, at.precision)) for user, at in state.places.items()]
+        known = {user: (at.audience, at.precision) for user, at in state.places.items()}
         async with self._shard.pool.acquire() as connection:
-            wishes = await region_places.visibilities(connection, [user for user, _ in people])
-        return [user for user, known in people if wishes.get(user) != known]
+            return list(await region_places.changed_wishes(connection, known))
 
     async def _save(self) -> None:
         """Writes what changed; what Valkey does not take now is written when it is back."""

@@ -4,7 +4,7 @@ One hash a region, a row a person. A new activation claims the hash under its sl
 step; whoever held the slot before writes nothing to it from then on (ACT-4).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -22,10 +22,14 @@ _BATCH = 500
 
 _CLAIM = """
 local held = redis.call('HGET', KEYS[1], '')
-if held and tonumber(held) > tonumber(ARGV[1]) then return {} end
+if held and tonumber(held) > tonumber(ARGV[1]) then return '{}' end
 redis.call('HSET', KEYS[1], '', ARGV[1])
 redis.call('EXPIRE', KEYS[1], ARGV[2])
-return redis.call('HGETALL', KEYS[1])
+local all, fields = redis.call('HGETALL', KEYS[1]), {}
+for i = 1, #all, 2 do
+  if all[i] ~= '' then fields[#fields + 1] = '"' .. all[i] .. '":' .. all[i + 1] end
+end
+return '{' .. table.concat(fields, ',') .. '}'
 """
 _SAVE = """
 local held = redis.call('HGET', KEYS[1], '')
@@ -62,10 +66,10 @@ class RegionChanges:
     """By cell, who was there last, as numbers, and when; empty where there is nobody any more."""
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(RegionPlace)
-_crowd_encoder = msgspec.msgpack.Encoder()
-_crowd_decoder = msgspec.msgpack.Decoder(dict[int, int])
+# JSON, so that Valkey can join thousands of rows to one reply: parsing them singly takes seconds.
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(dict[str, RegionPlace])
+_crowd_decoder = msgspec.json.Decoder(dict[str, dict[int, int]])
 
 
 def _key(region: str) -> str:
@@ -79,8 +83,7 @@ def _crowd_key(region: str) -> str:
 async def claim(valkey: redis.Redis, region: str, epoch: int, keep_s: int) -> dict[str, RegionPlace]:
     """The rows of a region, which nobody of an older epoch writes to any more; none to somebody older."""
     found = await cast(Any, valkey.eval(_CLAIM, 1, _key(region), epoch, keep_s))
-    rows = zip(found[::2], found[1::2], strict=True)
-    return {field.decode(): _decoder.decode(raw) for field, raw in rows if field.decode() != _EPOCH}
+    return _decoder.decode(found)
 
 
 async def save(valkey: redis.Redis, changes: Collection[RegionChanges], keep_s: int) -> None:
@@ -96,7 +99,7 @@ async def save(valkey: redis.Redis, changes: Collection[RegionChanges], keep_s: 
             pipe.eval(_SAVE, 1, _key(each.region), each.epoch, keep_s, len(gone), *gone, *flat)
         if each.crowd:
             empty = [cell for cell, people in each.crowd.items() if not people]
-            held = [(cell, _crowd_encoder.encode(people)) for cell, people in each.crowd.items() if people]
+            held = [(cell, _encoder.encode(people)) for cell, people in each.crowd.items() if people]
             flat = [value for pair in held for value in pair]
             key = _crowd_key(each.region)
             pipe.eval(_SAVE, 1, key, each.epoch, CROWD_KEEP_S, len(empty), *empty, *flat)
@@ -106,15 +109,27 @@ async def save(valkey: redis.Redis, changes: Collection[RegionChanges], keep_s: 
 async def claim_crowd(valkey: redis.Redis, region: str, epoch: int) -> dict[str, dict[int, int]]:
     """Who was active in the cells of a region, claimed like its rows."""
     found = await cast(Any, valkey.eval(_CLAIM, 1, _crowd_key(region), epoch, CROWD_KEEP_S))
-    rows = zip(found[::2], found[1::2], strict=True)
-    return {field.decode(): _crowd_decoder.decode(raw) for field, raw in rows if field.decode() != _EPOCH}
+    return _crowd_decoder.decode(found)
 
 
-async def visibilities(connection: asyncpg.Connection, users: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """(audience, precision) of those of `users` who are active: a snapshot may be older than their wish."""
+async def changed_wishes(
+    connection: asyncpg.Connection, known: Mapping[str, tuple[str, str]]
+) -> dict[str, tuple[str, str] | None]:
+    """(audience, precision) of those who want something else than is known, None who are not active: a
+    snapshot may be older than their wish.
+    """
     found = await connection.fetch(
-        """SELECT id::text, visibility_audience, visibility_precision FROM users
-        WHERE id = ANY($1::uuid[]) AND status = 'active'""",
-        users,
+        """SELECT k.id::text, u.visibility_audience, u.visibility_precision
+        FROM unnest($1::uuid[], $2::text[], $3::text[]) AS k (id, audience, precision)
+        LEFT JOIN users u ON u.id = k.id AND u.status = 'active'
+        WHERE (u.visibility_audience, u.visibility_precision) IS DISTINCT FROM (k.audience, k.precision)""",
+        list(known),
+        [audience for audience, _ in known.values()],
+        [precision for _, precision in known.values()],
     )
-    return {row["id"]: (row["visibility_audience"], row["visibility_precision"]) for row in found}
+    return {
+        row["id"]: None
+        if row["visibility_audience"] is None
+        else (row["visibility_audience"], row["visibility_precision"])
+        for row in found
+    }
