@@ -214,13 +214,15 @@ async def test_no_more_than_the_limit_are_kept_and_named_ones_first(small, pool,
     assert await pool.fetchval("SELECT count(*) FROM stays") == 2
 
 
-@pytest.mark.parametrize("minutes", [3, 8])
-async def test_a_kill_in_a_stay_changes_nothing_about_it(small, minutes):
+@pytest.mark.parametrize(("minutes", "every_ms"), [(3, 0), (8, 0), (3, 10_000)])
+async def test_a_kill_in_a_stay_changes_nothing_about_it(small, monkeypatch, minutes, every_ms):
     """Snapshot and log have what the stores have not: the first minutes, and each fix since (GEO-24)."""
+    monkeypatch.setattr("actors.place_keeping.EVERY_MS", every_ms)
     calm, killed = Walker(small, await small.person()), Walker(small, await small.person())
     killed.t_ms = begun_ms = calm.t_ms
     for walker in (calm, killed):
         await walker.stay(HOME, minutes)
+        await walker.stored()
     number = small.router.shard_of(slot_of("user", killed.user))
     await small.shards[number].stop()
     await small.start_shard(number)
