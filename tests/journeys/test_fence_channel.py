@@ -1,11 +1,14 @@
 """What a fence tells its owner, and how long somebody stays: through the public ports."""
 
 import asyncio
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import h3
 import pytest
 from rt_client.connection import Connection, Refused
-from rt_client.town import Person, Town
+from rt_client.town import Person, Town, hereabouts
 from rt_client.walk import Clock, Place
 
 
@@ -76,6 +79,8 @@ async def test_a_block_ends_the_visit_and_the_owner_is_not_told_why(town: Town) 
     place = Place()
     owner, guest = town.persons(2)
     fence = await drawn(town, place, owner)
+    may = {"grant": "count", "auto_join": False}
+    assert (await town.http("PUT", f"/v1/me/fences/{fence}", may, guest)).status == 200
     watcher = await town.connected(owner)
     stream = await watcher.sub(f"fence:{fence}")
     walker, clock = await town.connected(guest), Clock()
@@ -91,3 +96,39 @@ async def test_a_block_ends_the_visit_and_the_owner_is_not_told_why(town: Town) 
     await walk(walker, place, clock, 0, 10, 20)
     await asyncio.sleep(0.5)
     assert len(watcher.pushes(stream["n"], "m")) == 2
+
+
+async def test_a_fence_of_an_app_takes_in_whoever_comes_until_it_ends(town: Town) -> None:
+    """GEO-14, GEO-17: `dev-users --role app`; H3 cells; no opt-in; at its end everybody is let out."""
+    made = json.loads(hereabouts(town.data, "dev-users", "--count", "1", "--prefix", "app", "--role", "app"))
+    app = Person(made["user"], made["handle"], made["token"])
+    guest, owner, place = town.person(), town.person(), Place()
+    room = await town.room(app, kind="place")
+    cell = h3.latlng_to_cell(place.lat, place.lon, 9)
+    ends = datetime.now(UTC) + timedelta(seconds=12)
+    shape = {
+        "type": "Feature",
+        "geometry": {"type": "H3", "cells": h3.grid_disk(cell, 1)},
+        "properties": {"name": "a market", "room": room[5:], "expires_at": ends.isoformat()},
+    }
+    answer = await town.http("POST", "/v1/fences", shape, app)
+    assert answer.status == 201, answer
+    other = await drawn(town, place, owner)
+    watcher = await town.connected(app)
+    stream = await watcher.sub(f"fence:{other}")  # apps hear every fence
+    walker, clock = await town.connected(guest), Clock()
+    own = await walker.sub("fences")
+    await walk(walker, place, clock, -1500, -1200, 0, 5)
+    assert {(await pushed(walker, own["n"], offset))["fence"] for offset in (1, 2)} == {
+        answer.body["id"],
+        other,
+    }
+    assert (await town.http("GET", f"/v1/rooms/{room[5:]}", who=guest)).status == 200
+    over = await walker.until(
+        lambda frame: frame.get("p") == own["n"] and frame["m"]["d"]["event"] == "exit", timeout_s=40.0
+    )
+    assert (over["m"]["d"]["fence"], over["m"]["d"]["reason"]) == (answer.body["id"], "fence_expired")
+    async with asyncio.timeout(10):
+        while (await town.http("GET", f"/v1/rooms/{room[5:]}", who=guest)).status != 404:
+            await asyncio.sleep(0.1)
+    assert stream["pubs"] == []
