@@ -6,12 +6,14 @@ ends, and each end goes on where the other one is loaded anew.
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 import asyncpg
 import msgspec
+from redis.exceptions import RedisError
 
 from actors import messages as wire
 from actors import share_views, shares
@@ -23,7 +25,9 @@ from actors.person import UserState
 from actors.placement import slot_of
 from actors.protocol import EngineError, ErrorCode
 from actors.share_views import DOUBT_MS, LOOK_AGAIN_MS, PREFIX, Followed
+from storage import ghosts, near_episodes
 from storage import shares as table
+from storage.accounts import is_leaving
 from storage.ids import new_id
 from storage.messages import FENCED, assert_epoch, moment
 from storage.postgres import UNREACHABLE
@@ -174,6 +178,17 @@ class ShareHost:
             await assert_epoch(connection, activation.slot, epoch)
             told = await table.end_share(connection, share, activation.key, "expired")
             await table.tell(connection, told)
+
+    async def see_off(self, user: str) -> None:
+        """Somebody does not take part any more. Of an account that is no more nothing stays shared, and with
+        whom they were near is forgotten.
+        """
+        async with self._shard.pool.acquire() as connection, connection.transaction():
+            if await is_leaving(connection, user):
+                await table.erase(connection, user)
+                await near_episodes.erase(connection, user, self._shard.now_ms())
+        with suppress(RedisError, OSError, TimeoutError):  # it ends by itself
+            await ghosts.thaw(self._shard.valkey, user)
 
     # -- the viewer's side --------------------------------------------------------------------------
 

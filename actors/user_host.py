@@ -286,6 +286,7 @@ class UserHost:
         if record is None:
             self._run(activation, announcing.withdrawn(state, self._shard.now_ms()))
             await self.crossings.see_off(state.user)
+            await self._shares.see_off(state.user)
             state.record = replace(state.record, visibility_audience="nobody", shares=())
             self._shares.begins(activation)
             self.mates.review(activation)

@@ -129,6 +129,12 @@ async def update_visibility(connection: Any, user: UserId, *, audience: str, pre
     )
 
 
+async def is_leaving(connection: Any, user: str) -> bool:
+    """Whether the account is being erased, or was."""
+    status = await connection.fetchval("SELECT status FROM users WHERE id = $1", user)
+    return status in ("deleting", "erased")
+
+
 async def living_users(connection: Any, users: Sequence[str]) -> dict[UserId, str]:
     """Those of `users` who take part or pause, with who may add them to a room."""
     rows = await connection.fetch(

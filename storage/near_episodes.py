@@ -109,9 +109,31 @@ async def record(connection: Any, slot: int, epoch: int, change: EpisodeChange) 
     return True
 
 
-async def erase(connection: Any, user: str) -> None:
-    """Forgets with whom somebody was near who is no more."""
-    await connection.execute("DELETE FROM near_episodes WHERE low_id = $1 OR high_id = $1", user)
+async def erase(connection: Any, user: str, at_ms: int) -> None:
+    """Forgets with whom somebody was near who is no more; who still is, and knows, is told of the end. In the
+    caller's transaction.
+    """
+    rows = await connection.fetch(
+        """DELETE FROM near_episodes WHERE low_id = $1 OR high_id = $1
+        RETURNING low_id::text AS low, high_id::text AS high, episode, is_near, low_told, high_told""",
+        user,
+    )
+    ended = [
+        (other, row["episode"])
+        for row in rows
+        for other, knows in ((row["low"], row["low_told"]), (row["high"], row["high_told"]))
+        if row["is_near"] and knows and other != user
+    ]
+    for other, number in sorted(ended):
+        change = EpisodeChange(user, other, Episode(number, False, at_ms), "gone")
+        await append_user_event(connection, other, _event(user, change))
+        await write_event(
+            connection,
+            type=_type(change.episode),
+            aggregate=f"connection:{':'.join(sorted((user, other)))}",
+            payload={"episode": number, "at_ms": at_ms},
+            touches=[("user", other)],
+        )
 
 
 def _type(episode: Episode) -> str:

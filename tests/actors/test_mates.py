@@ -217,6 +217,18 @@ async def test_after_a_block_nothing_is_said_at_all(far, who):
     assert await far.small.pool.fetchval("SELECT is_near FROM near_episodes") is False
 
 
+@pytest.mark.parametrize("who", ["low", "high"])
+async def test_who_is_no_more_is_near_nobody_and_never_was(far, who):
+    erased, other = (far.low, far.high) if who == "low" else (far.high, far.low)
+    await far.at(far.low, 0)
+    await far.at(far.high, 100)
+    await far.both(ENTER)
+    await far.small.pool.execute("UPDATE users SET status = 'deleting' WHERE id = $1", erased)
+    await far.small.router.refresh("user", erased)
+    await far.until(other, [(ENTER[0], erased, None), (GONE[0], erased, "gone")])
+    assert await far.small.pool.fetchval("SELECT count(*) FROM near_episodes") == 0
+
+
 async def test_the_end_of_a_match_ends_the_episode(far):
     await far.at(far.low, 0)
     await far.at(far.high, 100)

@@ -11,7 +11,7 @@ from actors.protocol import EngineError, ErrorCode
 from identity.connections import Action
 from identity.pairs import act
 from storage.ids import new_id
-from storage.shares import end_share, erase, leave_share, tell
+from storage.shares import end_share, leave_share, tell
 
 
 async def test_who_is_shared_with_follows_and_nobody_else(small):
@@ -232,9 +232,7 @@ async def test_nothing_of_somebody_who_is_erased_stays_shared(small):
     await move(small, ann, 0, small.shards[0].now_ms() - 1_000)
     given, got = await share(small, ann, bob), await share(small, cem, ann)
     await small.subscribe(f"share:{given}@{bob}#b", bob, "b")
-    async with small.pool.acquire() as connection, connection.transaction():
-        await connection.execute("UPDATE users SET status = 'deleting' WHERE id = $1", ann)
-        await erase(connection, ann)
+    await small.pool.execute("UPDATE users SET status = 'deleting' WHERE id = $1", ann)
     await small.router.refresh("user", ann)
     await small.until(lambda: ends(small, "b"))
     open_ = await small.pool.fetch("SELECT id::text FROM shares WHERE ended_at IS NULL")
