@@ -20,7 +20,7 @@ from storage.positions import LOGGED, LoggedRows
 
 log = logging.getLogger("hereabouts.user")
 
-KEPT_S = 60.0
+KEPT_S = 120.0
 """How long the log is, at least: several times what the snapshot and the history are behind."""
 
 _RETRY_S = 1.0
@@ -30,10 +30,13 @@ Done = Callable[[], None]
 
 
 class FixLog:
-    """Of one shard. A gathered batch is bounded by what senders have in flight, as they wait for it."""
+    """Of one shard; `follow` has all rows, whatever becomes of them here. A gathered batch is bounded by what
+    senders have in flight, as they wait for it.
+    """
 
-    def __init__(self, shard: Hosting) -> None:
+    def __init__(self, shard: Hosting, follow: Callable[[LoggedRows], None]) -> None:
         self._shard = shard
+        self._follow = follow
         self._loop = asyncio.get_running_loop()
         self._rows: list[LoggedRows] = []
         self._done: list[Done] = []
@@ -50,6 +53,7 @@ class FixLog:
 
     def put(self, rows: LoggedRows, done: Done) -> None:
         """Appends rows and then calls `done`; at once where there is nothing to wait for."""
+        self._follow(rows)
         if not self._writing and (not rows.size or self._loop.time() < self._away_until_s):
             done()
             return

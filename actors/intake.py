@@ -192,7 +192,13 @@ class PositionIntake:
         rows["epoch"] = [self._shard.router.view.epochs[slot] for slot in slots]
         rows["at_ms"] = self._shard.now_ms()
         copy_fixes(taken.fixes[wanted], rows)
-        return rows
+        # A jump that was held counts after all: for the history. To a replay it is known already.
+        again = np.flatnonzero(taken.accepted_by[1:] == taken.accepted_by[:-1])
+        if not again.size:
+            return rows
+        held = rows[np.searchsorted(wanted, taken.accepted_by[again])]
+        copy_fixes(taken.accepted[again], held)
+        return np.concatenate([rows, held])
 
 
 def is_free(activation: Activation) -> bool:

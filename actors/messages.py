@@ -18,7 +18,7 @@ from typing import Any
 
 from actors.mate_messages import MateGrant, MateRow, Mates
 from actors.person_messages import Away, Here, MatchOnline, OnlineChanged, WatchOnline
-from actors.position_messages import Position, Positions, PositionsTaken
+from actors.position_messages import ForgetPositions, Position, Positions, PositionsTaken, TrailQuery
 from actors.push_messages import (
     JSON,
     Fence,
@@ -63,13 +63,13 @@ from actors.slot_messages import (
 from actors.stay_messages import StayQuery
 
 __all__ = [
-    "JSON", "Away", "Barrier", "Fence", "Framed", "Hello", "Here", "HoldsQuery", "Load", "MatchOnline",
-    "MateGrant", "MateRow", "Mates",
-    "OnlineChanged", "Position", "Positions", "PositionsTaken", "Pulse", "Push", "PushCounts",
-    "PushEphemeral", "PushMap", "PushPeople", "PushPresence", "PushTop", "Pushed", "RegionCheck",
-    "RegionCrowd", "RegionEnter", "RegionFollow", "RegionLeave", "RegionNews", "RegionRow", "RelayFence",
-    "Relayed", "Retire", "Seal", "ShareShown", "ShareWatch", "StatusQuery", "StayQuery", "Take",
-    "Unrelayed", "Unseal", "Unsubscribed", "View", "ViewQuery", "WatchOnline", "WatchersQuery",
+    "JSON", "Away", "Barrier", "Fence", "ForgetPositions", "Framed", "Hello", "Here", "HoldsQuery",
+    "Load", "MatchOnline", "MateGrant", "MateRow", "Mates", "OnlineChanged", "Position", "Positions",
+    "PositionsTaken", "Pulse", "Push", "PushCounts", "PushEphemeral", "PushMap", "PushPeople",
+    "PushPresence", "PushTop", "Pushed", "RegionCheck", "RegionCrowd", "RegionEnter", "RegionFollow",
+    "RegionLeave", "RegionNews", "RegionRow", "RelayFence", "Relayed", "Retire", "Seal", "ShareShown",
+    "ShareWatch", "StatusQuery", "StayQuery", "Take", "TrailQuery", "Unrelayed", "Unseal",
+    "Unsubscribed", "View", "ViewQuery", "WatchOnline", "WatchersQuery",
 ]  # fmt: skip
 """What this takes from its neighbours, `*_messages.py`; everybody has all messages from here."""
 
@@ -289,7 +289,7 @@ Request = (
     | Crossing | FenceMoved | StatusQuery | Drain | RelayFence | Remind | Retire | Seal | Take | Barrier
     | HoldsQuery
     | Here | Away | WatchOnline | MatchOnline | OnlineChanged | ShareWatch | ShareShown | WatchersQuery
-    | StayQuery
+    | StayQuery | TrailQuery | ForgetPositions
 )  # fmt: skip
 Message = (
     Request | Reply | Failure | Pushed | Hello | View | Told | Unseal | Bounced | Load | Relayed | Fence

@@ -89,6 +89,20 @@ class PositionsTaken(Framed, tag=131):
         return zip(rids, self.outcomes, strict=True)
 
 
+class TrailQuery(Framed, tag=132):
+    """To a person's actor: store what is not stored yet of their history. Replied {} when it is."""
+
+    rid: int
+    user: str
+
+
+class ForgetPositions(Framed, tag=133):
+    """To a person's actor: forget where they are and were. Replied {} when nothing is left."""
+
+    rid: int
+    user: str
+
+
 def fits(position: Position) -> bool:
     """Whether a fix can travel as a row; the ids of people always can."""
     return len(position.user) <= USER_BYTES and position.user.isascii()

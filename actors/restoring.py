@@ -7,6 +7,7 @@ back with the next thing they do. Who is asked for meanwhile waits until the log
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import asyncpg
 import numpy as np
@@ -35,10 +36,11 @@ _PATIENCE_S = 3.0
 
 
 class Restoring:
-    """Of one shard."""
+    """Of one shard; `follow` has all rows of the log that are read."""
 
-    def __init__(self, shard: Hosting) -> None:
+    def __init__(self, shard: Hosting, follow: Callable[[LoggedRows], None]) -> None:
         self._shard = shard
+        self._follow = follow
         self._awaited: dict[int, asyncio.Event] = {}
         """Slots whose log is being read."""
         self._rows: dict[str, LoggedRows] = {}
@@ -66,6 +68,7 @@ class Restoring:
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 rows = await positions.read_logs(self._shard.valkey, slots)
+                self._follow(rows)
                 by_person = grouped(rows)
                 slot_of_person = {user: int(own["slot"][0]) for user, own in by_person.items()}
                 places = await positions.load_all(

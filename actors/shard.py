@@ -63,6 +63,8 @@ class ShardConfig:
     """Seals people's own places, 64 hexadecimal digits; none are kept without it."""
     position_ttl_ms: int = POSITION_TTL_MS
     """Without a newer fix a person is nowhere after this."""
+    position_history_ms: int = 86_400_000
+    """How long the history of positions is; 0: there is none."""
     rate_limits: bool = True
     near_per_s: float = 1.0
     near_burst: int = 120
@@ -131,6 +133,7 @@ class Shard(Turns):
         for work in (
             rooms.committer.run(),
             self.housekeeping.run(),
+            users.history.run(),
             self.reminders.run(),
             self.workload.run(),
             users.crossings.run(),

@@ -15,7 +15,9 @@ from actors.activation import Activation, Stage, Waiting
 from actors.crossings import Crossings
 from actors.effects import Asker, Refuse
 from actors.fix_log import FixLog, logged
+from actors.forgetting import Forgetting
 from actors.ghost_host import GhostHost
+from actors.history_keeping import HistoryKeeping
 from actors.host import Hosting
 from actors.intake import PositionIntake
 from actors.mates import MateHost
@@ -61,8 +63,10 @@ class UserHost:
         self.mates = MateHost(shard)
         self._moved = Moves()
         self._snapshot: asyncio.TimerHandle | None = None
-        self._log = FixLog(shard)
-        self.restoring = Restoring(shard)
+        self.history = HistoryKeeping(shard)
+        self._log = FixLog(shard, self.history.add)
+        self.restoring = Restoring(shard, self.history.add)
+        self._forgetting = Forgetting(shard, self._places, self._log, self.restoring, self.history)
         self._replays: dict[str, Replay] = {}
         """Fixes that begin a life anew, of people who are being activated."""
         self.intake = PositionIntake(shard, self._run, lambda: self._moved, self._log)
@@ -227,7 +231,7 @@ class UserHost:
 
     # -- turns --------------------------------------------------------------------------------------
 
-    def handle(  # noqa: PLR0911 - one line per kind of message
+    def handle(  # noqa: C901, PLR0911 - one line per kind of message
         self, activation: Activation, waiting: Waiting
     ) -> Awaitable[None] | None:
         message = waiting.message
@@ -235,6 +239,10 @@ class UserHost:
             return None
         if isinstance(message, wire.Refresh):
             return self._refresh(activation, waiting.asker)
+        if isinstance(message, wire.TrailQuery):
+            return self._stored(waiting.asker)
+        if isinstance(message, wire.ForgetPositions):
+            return self._forget(activation, waiting.asker)
         if isinstance(message, wire.StayQuery):
             waiting.asker.answer(self.stays.going_on(activation.key))
             return None
@@ -293,6 +301,8 @@ class UserHost:
             self.stays.forget(state.user)
             self._online.refreshed(activation)
             asker.answer({})
+            self._forgetting.begins(activation)
+            self._shard.spawn(self._forgetting.erase(activation))
             self._shard.deactivate(activation)
             return
         state.record = record
@@ -310,13 +320,34 @@ class UserHost:
 
     # -- positions ----------------------------------------------------------------------------------
 
+    async def _stored(self, asker: Asker) -> None:
+        """What this shard holds of the history is stored."""
+        await self.history.store()
+        asker.answer({})
+
+    async def _forget(self, activation: Activation, asker: Asker) -> None:
+        """The person is nowhere, as before their first fix, and has been nowhere."""
+        state: UserState = activation.state
+        self._moved.take(activation)
+        location, now_ms = state.location, self._shard.now_ms()
+        location.last = location.held = location.shown = None
+        location.look()
+        self.stays.forget(activation.key)
+        self._run(activation, announcing.withdrawn(state, now_ms))
+        self._run(activation, near_people.rewatch(state))
+        self.mates.review(activation)
+        self._shares.begins(activation)
+        await self._forgetting.erase(activation)
+        await self.stays.refreshed(state)
+        asker.answer({})
+
     def _moves(self, activation: Activation, moved: Moved) -> None:
         state: UserState = activation.state
         self._moved.since_ms = self._moved.since_ms or self._shard.now_ms()
         for fix in moved.fixes:
             self._moved.add(activation, fix, is_first=not state.located)
             state.located = True
-        self._log.put(self._logged(activation, LIVE, moved.fixes[-1]), partial(moved.asker.answer, OK))
+        self._log.put(self._logged(activation, LIVE, *moved.fixes), partial(moved.asker.answer, OK))
         self._shard.tick_soon()
 
     def _not_live(self, activation: Activation, effect: NotLive) -> None:
@@ -325,9 +356,9 @@ class UserHost:
         if outcome in (STALE, JUMP):
             self._log.put(self._logged(activation, outcome, effect.fix), lambda: None)
 
-    def _logged(self, activation: Activation, outcome: int, fix: Fix) -> LoggedRows:
+    def _logged(self, activation: Activation, outcome: int, *fixes: Fix) -> LoggedRows:
         slot, epoch = activation.slot, self._shard.router.epoch_of(activation.slot)
-        return logged(activation.key, slot, epoch, self._shard.now_ms(), outcome, rows_of((fix,)))
+        return logged(activation.key, slot, epoch, self._shard.now_ms(), outcome, rows_of(fixes))
 
     def _place(self, activation: Activation) -> None:
         self._run(activation, announcing.placed(activation.state, self._shard.now_ms()))

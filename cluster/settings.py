@@ -166,6 +166,11 @@ class Settings:
     position_ttl_s: float = _setting(
         900.0, "How long a position counts: who sends none for so long is nowhere.", _seconds(1, 86_400)
     )
+    position_history_s: float = _setting(
+        86_400.0,
+        "How long the fixes of a person are kept for that person; 0 keeps none.",
+        _seconds(0, 31_536_000),
+    )
     privacy_k: int = _setting(
         0,
         "How many people a place holds before its count is shown; 0 means 1 in development, 5 in production.",

@@ -19,6 +19,7 @@ from serve_app.routes import (
     health,
     me,
     messages,
+    own_positions,
     page,
     places,
     positions,
@@ -33,8 +34,8 @@ from serve_app.tracing import Tracing
 __all__ = ["ApiConfig", "build_api", "build_app"]
 
 _ROUTERS = (
-    auth, me, users, connections, rooms, messages, fences, shares, places, positions, cells, realtime, health,
-    page,
+    auth, me, users, connections, rooms, messages, fences, shares, places, own_positions, positions, cells,
+    realtime, health, page,
 )  # fmt: skip
 
 

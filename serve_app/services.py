@@ -21,6 +21,7 @@ from identity.passwords import Passwords
 from identity.places import PlaceBook
 from identity.seals import Seal
 from identity.secrets import derive
+from identity.trails import TrailBook
 from serve_app.errors import unavailable
 from serve_app.events import Events
 from serve_app.limits import limits_of
@@ -75,6 +76,7 @@ class Services:
     throttle: Throttle
     events: Events
     places: PlaceBook
+    trails: TrailBook
     draining: bool = False
     _accounts: Accounts | None = None
     _starting: list[asyncio.Task[None]] = field(default_factory=list)
@@ -95,6 +97,7 @@ class Services:
             Throttle(off=not config.rate_limits),
             Events(config.run_dir, config.site, verifier, limits, config.redis_url),
             PlaceBook(Seal(derive(config.secret_key, "places"))),
+            TrailBook(Seal(derive(config.secret_key, "places"))),
         )
         services._starting = [
             asyncio.create_task(services.router.start()),

@@ -3,7 +3,7 @@
 Precise positions: this store, the history, the user actor and the fences are the only places that hold them.
 The snapshot is one hash a slot, so a shard reads its people in a few commands; whoever held the slot under an
 older epoch writes nothing to it any more (ACT-4). The log is one stream a shard, an entry a batch of packed
-rows, about a minute long; whoever takes slots over reads all streams, and of each what is about its slots.
+rows, about two minutes long; whoever takes slots over reads all streams, and of each what is about its slots.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -18,7 +18,7 @@ import redis.asyncio as redis
 from geo.fixes import Fix
 
 KEEP_S = 24 * 3600
-LOG_KEEP_S = 120
+LOG_KEEP_S = 240
 """A log that nobody writes to goes after so long."""
 
 _BATCH = 128

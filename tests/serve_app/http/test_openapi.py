@@ -35,6 +35,7 @@ async def test_every_resource_of_the_first_slice_is_there(document):
         "GET /v1/fences", "POST /v1/fences", "GET /v1/fences/{fence}", "DELETE /v1/fences/{fence}",
             "GET /v1/fences/{fence}/events",
         "GET /v1/shares", "POST /v1/shares", "GET /v1/shares/{share}", "DELETE /v1/shares/{share}",
+        "GET /v1/me/positions", "DELETE /v1/me/positions",
         "GET /v1/me/places", "DELETE /v1/me/places", "GET /v1/me/places/{place}",
         "PATCH /v1/me/places/{place}", "DELETE /v1/me/places/{place}",
         "POST /v1/positions", "GET /v1/people/near", "GET /v1/cells", "GET /v1/cells/{cell}",
