@@ -23,12 +23,13 @@ async def shown(small: Any) -> set[str]:
 
 
 async def restart(small: Any, valkey: Any, *, meanwhile: str = "", who: str = "") -> None:
-    """All shards are killed when the snapshot is written; the people's own places are lost."""
+    """All shards are killed when the snapshot is written; the people's own places and fixes are lost."""
     for shard in small.shards.values():
         await small.until(lambda shard=shard: not shard.hosts["region"].keeping._saving)
         await shard.stop()
-    for slot in range(1024):
-        await valkey.delete(f"hereabouts:position:{slot}")
+    async for key in valkey.scan_iter():
+        if not key.startswith((b"hereabouts:region:", b"hereabouts:crowd:")):
+            await valkey.delete(key)
     if meanwhile:
         await small.pool.execute(meanwhile, who)
     for number in list(small.shards):
