@@ -14,7 +14,7 @@ from cluster.demo.fences import fences_around, fences_in
 from cluster.demo.walks import Route, gates
 from cluster.errors import OperatorError
 from cluster.replay import read_route
-from cluster.report import offline
+from cluster.report import offline, writing
 from cluster.report import trail as trails
 from cluster.report.page import render
 from cluster.report.trail import COUNTED, DrawnFence, Report
@@ -100,16 +100,14 @@ def test_a_file_that_holds_no_fences_is_named(tmp_path: Path, content: str | Non
 
 
 def test_what_cannot_be_done_is_said(recorded: Path, tmp_path: Path) -> None:
-    trace = recorded / "jump.gpx"
-    for words, said in (
-        (("--offline", trace), "--report"),
-        (("--offline", "--report", tmp_path / "none" / "x.html", trace), "cannot be written"),
-        (("--offline", "--report", tmp_path / "x.html", tmp_path / "none.gpx"), "there is no file"),
-    ):
-        done = hereabouts(*words)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith("hereabouts: ")
-        assert said in done.stderr
+    trace = read_route(recorded / "jump.gpx")
+    with pytest.raises(OperatorError, match="--offline writes a report"):
+        writing.judge_offline(None, [trace], None, 1)
+    with pytest.raises(OperatorError, match="cannot be written: No such file"):
+        writing.judge_offline(tmp_path / "none" / "x.html", [trace], None, 1)
+    done = hereabouts("--offline", "--report", tmp_path / "x.html", tmp_path / "none.gpx")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("hereabouts: there is no file")
 
 
 def route(name: str = "walk", seconds: int = 900) -> Route:
@@ -161,11 +159,13 @@ def test_of_a_very_long_trace_every_so_manieth_fix_is_drawn_and_all_are_counted(
     assert "jump" in [fix[3] for fix in trail["fixes"]]
 
 
-def test_a_file_of_which_no_fix_counts_makes_no_report(tmp_path: Path) -> None:
+def test_a_file_of_which_no_fix_counts_makes_no_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     trace, page = tmp_path / "vague.csv", tmp_path / "out.html"
     trace.write_text("lat,lon,t_ms,acc_m\n1,2,1790000000000,9000\n1,2,1790000001000,9000\n")
-    done = hereabouts("--offline", "--report", page, trace)
-    assert (done.returncode, done.stdout) == (0, "No fix counted: there is nothing to report.\n")
+    writing.judge_offline(page, [read_route(trace)], None, 1)
+    assert capsys.readouterr().out == "No fix counted: there is nothing to report.\n"
     assert not page.exists()
 
 
