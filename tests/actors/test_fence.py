@@ -235,3 +235,21 @@ async def test_who_is_inside_of_a_fence_that_ended_and_has_no_actor_is_let_out_t
         await small.sweep()
     assert found == [("inside", None), ("exit", "fence_expired")]
     await change(small, park)
+
+
+async def test_a_fence_that_is_handed_over_goes_on_telling(small: Any, clock: Clock) -> None:
+    """ACT-5: nobody subscribes again, and nothing is missed or told twice."""
+    owner, ann = await small.person(), await small.person()
+    park = await fence(small, owner, PARK)
+    await grant(small, ann, park, "exact")
+    await small.subscribe(f"fence:{park}", owner, "o")
+    await small.subscribe(f"fence:{park}@map#m", owner, "m", mode="map")
+    now = clock.now_ms() - 300_000
+    await visit(small, ann, now)
+    await small.until(lambda: len(pushed(small, park)) == 1)
+    await small.retire_shard(small.router.shard_of(slot_of("fence", park)))
+    await visit(small, ann, now + 120_000, AWAY)
+    await small.until(lambda: len(pushed(small, park)) == 2)
+    assert events(small, park) == [(1, "inside", ann, 1), (2, "exit", ann, 0)]
+    await small.until(lambda: [ann, "-"] in rows(small, "m"))
+    assert [row[1] for row in rows(small, "m") if row[0] == ann] == ["+", "-"]

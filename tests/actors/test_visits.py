@@ -338,3 +338,19 @@ async def test_everybody_leaves_the_room_of_a_fence_that_is_removed_and_its_log_
     members = await small.pool.fetchval("SELECT count(*) FROM room_members WHERE state = 'member'")
     assert members == 1
     assert (await small.publish(room, app, "alone"))["o"] == page["offset"] + 81
+
+
+async def test_a_room_in_memory_hears_of_its_fence_too(small: Any, clock: Clock) -> None:
+    app, ann = await small.person(), await small.person()
+    await small.pool.execute("UPDATE users SET roles = '{app}' WHERE id = $1", app)
+    room = await small.room(app, durability="memory")
+    await fence(small, app, PARK, room)
+    await small.subscribe(f"room:{room}", app, "a")
+    now = clock.now_ms() - 300_000
+    await visit(small, ann, now)
+    await until_told(small, ann, 1)
+    assert (await small.publish(room, ann, "here", ack="relay"))["o"] == 2
+    await visit(small, ann, now + 120_000, AWAY)
+    await small.until(lambda: sum(push.ch == f"room:{room}" for push in small.pushes) == 3)
+    said = [msgspec.json.decode(push.m)["d"].get("type") for push in small.pushes if hasattr(push, "m")]
+    assert said == ["join", None, "leave"]
