@@ -131,6 +131,11 @@ class Visitor:
             self.frame(self.outward_m if self.out else self.inward_m, after_s) for after_s in self.steps_s
         ]
 
+    def standing(self) -> bytes:
+        """A fix of somebody who stands in the middle of the ground, now."""
+        lat, lon = self.ground.place(0, 0)
+        return text_frame(b'{"pos":[%.6f,%.6f,5,%d]}' % (lat, lon, int(time.time() * 1000)))
+
     def frame(self, east_m: float, after_s: float) -> bytes:
         """A fix some time later, at so many metres from the middle of its ground."""
         self.t_ms += int(after_s * 1000)

@@ -3,7 +3,7 @@
 import contextlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from typing import Any
@@ -58,9 +58,26 @@ class CityLoad:
         self.walkers = [Walker(ground, chance) for _ in range(walkers)]
         self.sent = self._sent_at_beat = 0
         self.refused: bytes = b""
-        crowd = self._connect(walkers)
-        self._near = [self._pair(number) for number in range(visitors)]
-        self._fences = [self._owner(number) for number in range(visitors, 2 * visitors)]
+        self._near: list[Visitor] = []
+        self._fences: list[Visitor] = []
+        movers, neighbours, owners = (city.people(visitors) for _ in range(3))
+        scripts = [city.opening(each, "near", "fences") for each in city.people(walkers)]
+        for mover, neighbour in zip(movers, neighbours, strict=True):
+            scripts += [city.opening(mover), city.opening(neighbour, "near")]
+        for owner in owners:
+            scripts += [city.opening(owner), city.opening(owner, "fences")]
+        streams = self._connect(scripts)
+        crowd = streams[:walkers]
+        pairs = list(zip(streams[walkers::2], streams[walkers + 1 :: 2], strict=True))
+        for number, (mover, (moving, watching)) in enumerate(zip(movers, pairs, strict=False)):
+            sign = city.near_sign(mover)
+            visitor = Visitor(moving, watching, self._elsewhere(number), sign, *_NEAR_M, _NEAR_S)
+            visitor.watcher.send(visitor.standing())
+            self._near.append(visitor)
+        for number, (moving, watching) in enumerate(pairs[visitors:], start=visitors):
+            sign = city.fence_sign()
+            visitor = Visitor(moving, watching, self._elsewhere(number), sign, *_FENCE_M, _FENCE_S)
+            self._fences.append(visitor)
         if visitors:
             city.fence({f"visited {n}": each.ground.ring(0, 0) for n, each in enumerate(self._fences)})
         self.fan = Fan([*crowd, *(each.watcher for each in self.visitors)], ANSWER, len(ANSWER))
@@ -74,43 +91,27 @@ class CityLoad:
         """Of `near` and of fences in turn."""
         return [each for both in zip(self._near, self._fences, strict=True) for each in both]
 
-    def _connect(self, count: int) -> list[Stream]:
-        """The crowd's sockets, the first of them kept alive while the last are opened."""
+    def _connect(self, scripts: Sequence[list[Step]]) -> list[Stream]:
+        """Everybody's sockets, the first of them kept alive while the last are opened."""
         streams: list[Stream] = []
         beat_s = time.monotonic()
-        while len(streams) < count:
-            some = self.city.people(min(_DIALLED_AT_ONCE, count - len(streams)))
-            scripts = [self.city.opening(each, "near", "fences") for each in some]
-            streams += dial(self.city.server.address, scripts).streams
+
+        def keep() -> None:
+            nonlocal beat_s
             if self.city.pong and time.monotonic() - beat_s > _HEARTBEAT_S:
                 beat_s = time.monotonic()
                 for stream in streams:
                     stream.send(self.city.pong)
-        return streams
 
-    def _open(self, *scripts: list[Step]) -> list[Stream]:
-        return dial(self.city.server.address, scripts).streams
+        for start in range(0, len(scripts), _DIALLED_AT_ONCE):
+            some = scripts[start : start + _DIALLED_AT_ONCE]
+            streams += dial(self.city.server.address, some, meanwhile=keep).streams
+        return streams
 
     def _elsewhere(self, number: int) -> Ground:
         """Far from the crowd and from every other visitor."""
         lat = self.ground.lat - 2.0 - 0.3 * (number // 40)
         return Ground(_APART_M, lat, self.ground.lon - 10.0 + 0.5 * (number % 40))
-
-    def _pair(self, number: int) -> Visitor:
-        mover, neighbour = self.city.people(2)
-        moving, watching = self._open(self.city.opening(mover), self.city.opening(neighbour, "near"))
-        sign = self.city.near_sign(mover)
-        pair = Visitor(moving, watching, self._elsewhere(number), sign, *_NEAR_M, _NEAR_S)
-        now_ms, pair.t_ms = pair.t_ms, int(time.time() * 1000)
-        pair.watcher.send(pair.frame(0, 0))
-        pair.t_ms = now_ms
-        return pair
-
-    def _owner(self, number: int) -> Visitor:
-        (person,) = self.city.people(1)
-        moving, watching = self._open(self.city.opening(person), self.city.opening(person, "fences"))
-        sign = self.city.fence_sign()
-        return Visitor(moving, watching, self._elsewhere(number), sign, *_FENCE_M, _FENCE_S)
 
     # -- reading and staying alive ----------------------------------------------------------------------
 
@@ -162,7 +163,10 @@ class CityLoad:
                 [*self.city.opening(each), Step(Walker(self.ground, chance, 0).fix(), ANSWER, _REFUSED)]
                 for each in some
             ]
-            for stream in dial(self.city.server.address, scripts).streams:
+            gone = dial(
+                self.city.server.address, scripts, meanwhile=lambda: self._run(time.monotonic() + 0.01)
+            )
+            for stream in gone.streams:
                 stream.send(self.city.goodbye)
                 stream.close()
             count -= len(some)
