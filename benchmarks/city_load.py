@@ -15,7 +15,7 @@ from benchmarks.dialing import Step, dial
 from benchmarks.sockets import Fan, Stream
 
 ANSWER = b'"ok":true'
-_REFUSED = b'"err"'
+_REFUSED, _TEMPORARY = b'"err"', b'"temp":true'
 _HEARTBEAT_S = 4.0
 _ANSWERED_WITHIN_S = 60.0
 _APART_M = 30_000.0
@@ -148,11 +148,25 @@ class CityLoad:
         self.sent += 1
 
     def _each_fix_once(self) -> None:
+        """First fixes; a server that says that it is late, or busy, is asked again."""
+
+        def listener(index: int) -> Callable[[bytes], None]:
+            def watch(chunk: bytes) -> None:
+                if _REFUSED in chunk and _TEMPORARY in chunk:
+                    self.sent -= 1
+                    self._fix(index)
+                elif _REFUSED in chunk:
+                    self.refused = chunk[:300]
+
+            return watch
+
+        self.fan.watch = {index: listener(index) for index in range(len(self.walkers))}
         for index in range(len(self.walkers)):
             self._fix(index)
             if index % 500 == 499:
                 self._drain()
         self._drain()
+        self.fan.watch = {}
 
     def leave_behind(self, count: int) -> None:
         """So many more people come, say where in the ground they are, and go: for 15 minutes they count."""
