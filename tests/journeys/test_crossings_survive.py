@@ -12,7 +12,7 @@ from rt_client.town import Town
 async def test_no_crossing_is_lost_or_told_twice_when_a_shard_is_killed(
     town: Town, tell: Callable[[str], None]
 ) -> None:
-    crossers = Crossers(town, pause_s=0.15)
+    crossers = Crossers(town, pause_s=0.03)
     await crossers.start(people=4)
     await crossers.each_is_acked(10, 20)
     victim = (await asyncio.to_thread(processes, town, "shard"))[0]
