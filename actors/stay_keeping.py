@@ -23,7 +23,7 @@ from geo.stays import Change, Stay, Stays, Turn
 from identity.places import PlaceBook, StayChange
 from identity.seals import Seal, SealBrokenError
 from storage.messages import FENCED
-from storage.places import assert_epochs, open_stays
+from storage.places import assert_epochs, erase_of_the_gone, lock, open_stays
 from storage.postgres import UNREACHABLE
 
 log = logging.getLogger("hereabouts.places")
@@ -96,6 +96,20 @@ class StayKeeping:
         row = self._rows.pop(user, None)
         if row is not None:
             self._stays.free(row)
+
+    async def see_off(self, user: str) -> None:
+        """The account is not active any more: nothing is kept from now on, and what is known goes if the
+        account was erased. What Postgres can't do now is done when the retention is looked after.
+        """
+        self.forget(user)
+        self._waiting = deque(change for change in self._waiting if change.user != user)
+        self._unstored.pop(user, None)
+        try:
+            async with self._shard.pool.acquire() as connection, connection.transaction():
+                await lock(connection, [user])  # behind what is being stored
+                await erase_of_the_gone(connection, user)
+        except (asyncpg.PostgresError, *UNREACHABLE) as error:
+            log.warning("places are not erased yet: %s", type(error).__name__)
 
     async def refreshed(self, state: UserState) -> None:
         """What the person decided may have changed: whether to keep places, or that some are forgotten."""
@@ -230,5 +244,5 @@ class StayKeeping:
     def _stored(self, batch: list[StayChange]) -> None:
         for change in batch:
             self._unstored[change.user] -= 1
-            if not self._unstored[change.user]:
+            if self._unstored[change.user] <= 0:  # below: they were seen off meanwhile
                 del self._unstored[change.user]

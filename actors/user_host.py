@@ -298,7 +298,7 @@ class UserHost:
             state.record = replace(state.record, visibility_audience="nobody", shares=())
             self._shares.begins(activation)
             self.mates.review(activation)
-            self.stays.forget(state.user)
+            await self.stays.see_off(state.user)
             self._online.refreshed(activation)
             asker.answer({})
             self._forgetting.begins(activation)

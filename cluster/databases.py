@@ -120,3 +120,4 @@ async def _keep_house(connection: "asyncpg.Connection") -> None:
     now = dt.datetime.now(dt.UTC)
     await schema.ensure_partitions(connection, now)
     await places.forget_old(connection, now)
+    await places.erase_of_the_gone(connection)

@@ -112,6 +112,18 @@ async def put_stays(connection: Any, stays: Sequence[StayRow]) -> None:
     )
 
 
+async def erase_of_the_gone(connection: Any, user: str | None = None) -> None:
+    """Erases what is known of people whose account is erased, or is to be; of one, or of all such. Who only
+    pauses keeps it.
+    """
+    for table in ("stays", "places"):
+        await connection.execute(
+            f"DELETE FROM {table} t WHERE ($1::uuid IS NULL OR t.user_id = $1) AND NOT EXISTS ("
+            "SELECT 1 FROM users u WHERE u.id = t.user_id AND u.status NOT IN ('deleting', 'erased'))",
+            user,
+        )
+
+
 async def forget_old(connection: Any, now: datetime) -> None:
     """Removes everybody's stays that are older than the retention."""
     await connection.execute("DELETE FROM stays WHERE is_over AND since < $1", now - RETENTION)

@@ -197,6 +197,22 @@ async def test_erasing_leaves_nothing(small, pool):
     assert await pool.fetchval("SELECT (SELECT count(*) FROM stays) + (SELECT count(*) FROM places)") == 0
 
 
+@pytest.mark.parametrize(("status", "kept"), [("paused", 1), ("deleting", 0), ("erased", 0)])
+async def test_places_go_with_the_account_and_wait_for_who_pauses(small, pool, status, kept):
+    ann, bob = Walker(small, await small.person()), Walker(small, await small.person())
+    for walker in (ann, bob):
+        await walker.stay(HOME, 10)
+        await walker.stored()
+    await pool.execute("UPDATE users SET status = $2 WHERE id = $1", ann.user, status)
+    await small.router.refresh("user", ann.user)
+    counted = "SELECT count(*) FROM stays WHERE user_id = $1"
+    assert [await pool.fetchval(counted, each.user) for each in (ann, bob)] == [kept, 1]
+    # Of who was not active then, when the retention is looked after.
+    await pool.execute("UPDATE users SET status = 'erased' WHERE id = $1", bob.user)
+    await table.erase_of_the_gone(pool)
+    assert await pool.fetchval("SELECT count(*) FROM places") == kept
+
+
 async def test_no_more_than_the_limit_are_kept_and_named_ones_first(small, pool, monkeypatch):
     monkeypatch.setattr("identity.places.PLACES_MOST", 2)
     ann = Walker(small, await small.person())
