@@ -1,7 +1,7 @@
 """Which fences hold which positions: an immutable index, asked in batches (GEO-13).
 
-A large base with a tree of its own, a small tree of what came since, and marks on what went: a change costs
-the small tree. When that has grown, base and changes become one base again.
+A large base with an index of its own, a small one of what came since, and marks on what went: a change costs
+the small one. When that has grown, base and changes become one base again.
 """
 
 import math
@@ -11,8 +11,8 @@ from itertools import chain, pairwise
 import numpy as np
 import numpy.typing as npt
 import shapely
-from shapely import STRtree
 
+from geo.boxes import BoxIndex
 from geo.distance import Floats, distances_m
 from geo.shapes import Area, Circle, Flags, Shape
 
@@ -24,10 +24,11 @@ _CHANGES_AT_LEAST = 256
 
 
 class _Forest:
-    """Some fences with one tree: never changed once made."""
+    """Some fences with one index of their boxes: never changed once made."""
 
     __slots__ = (
         "box_of",
+        "boxes",
         "centres",
         "ids",
         "index_of",
@@ -36,7 +37,6 @@ class _Forest:
         "marked",
         "parts",
         "shapes",
-        "tree",
     )
 
     def __init__(self, ids: Sequence[str], shapes: Sequence[Shape], marked: Collection[str]) -> None:
@@ -47,7 +47,7 @@ class _Forest:
         boxes = [(index, *box) for index, shape in enumerate(self.shapes) for box in shape.boxes()]
         table = np.array(boxes, dtype=np.float64).reshape(-1, 5)
         self.box_of: Indexes = table[:, 0].astype(np.intp)
-        self.tree = STRtree(shapely.box(table[:, 1], table[:, 2], table[:, 3], table[:, 4]))
+        self.boxes = BoxIndex(table[:, 1:])
         self.centres: Floats = np.full((len(self.ids), 3), np.nan)
         """Latitude, longitude, radius_m of circles."""
         self.parts: npt.NDArray[np.object_] = np.full(len(self.ids), None, dtype=object)
@@ -60,9 +60,9 @@ class _Forest:
         self.is_circle: Flags = ~np.isnan(self.centres[:, 2])
         self.is_plain: Flags = np.array([part is not None for part in self.parts], dtype=np.bool_)
 
-    def near(self, positions: npt.NDArray[np.object_]) -> tuple[Indexes, Indexes]:
+    def near(self, lats: Floats, lons: Floats) -> tuple[Indexes, Indexes]:
         """(position indexes, fence indexes) whose box holds the position, by fence."""
-        at, boxes = self.tree.query(positions)
+        at, boxes = self.boxes.holding(lats, lons)
         fences = self.box_of[boxes]
         order = np.lexsort([at, fences])
         at, fences = at[order], fences[order]
@@ -158,12 +158,11 @@ class FenceIndex:
         Positions are normalised (longitude in [-180, 180)); `ids[i]` is fence i's. `admits` may say of pairs
         that are near each other that they need no test.
         """
-        points = shapely.points(lons, lats)
         found: list[tuple[Indexes, Indexes]] = []
         for forest, first in ((self._base, 0), (self._delta, len(self._base.ids))):
             if not forest.ids:
                 continue
-            positions, fences = forest.near(points)
+            positions, fences = forest.near(lats, lons)
             if first == 0 and self._gone:
                 stands = ~self._is_gone[fences]
                 positions, fences = positions[stands], fences[stands]
