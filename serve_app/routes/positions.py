@@ -1,5 +1,6 @@
 """Where I am, told over HTTP, and who is near. A precise position goes to my user actor and nowhere else."""
 
+import asyncio
 from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Body, Query
@@ -117,26 +118,36 @@ async def post_positions(
     batch = fixes if isinstance(fixes, list) else [fixes]
     for _ in batch:
         admit(here, POSITIONS, me.user)
+    asked = [_message(me, each.fix() if isinstance(each, FixFrame) else each) for each in batch]
+    # Asked in order and all at once: they go to the actor in one frame.
+    replies = await asyncio.gather(
+        *(here.router.request("user", me.user, message) for message in asked), return_exceptions=True
+    )
     outcomes: list[Outcome] = []
-    for each in batch:
-        fix = each.fix() if isinstance(each, FixFrame) else each
-        message = wire.Position(
-            0, me.user, fix.lat, fix.lon, fix.acc_m, fix.t_ms, fix.speed_mps, fix.heading_deg, fix.seq
-        )
-        try:
-            await here.router.request("user", me.user, message)
-        except EngineError as error:
-            if not isinstance(fixes, list) or error.code not in (
-                ErrorCode.STALE_POSITION,
-                ErrorCode.BAD_REQUEST,
-            ):
-                raise
-            outcomes.append(Outcome(ok=False, code=error.code.value, detail=error.message))
-        else:
+    for reply in replies:
+        if not isinstance(reply, BaseException):
             outcomes.append(Outcome(ok=True))
+        elif not isinstance(fixes, list) or not _is_judged(reply):
+            raise reply
+        else:
+            assert isinstance(reply, EngineError)
+            outcomes.append(Outcome(ok=False, code=reply.code.value, detail=reply.message))
     accepted = sum(outcome.ok for outcome in outcomes)
     return Outcomes(
         ok=accepted == len(outcomes), accepted=accepted, items=outcomes if isinstance(fixes, list) else None
+    )
+
+
+def _message(me: Caller, fix: Fix) -> wire.Position:
+    return wire.Position(
+        0, me.user, fix.lat, fix.lon, fix.acc_m, fix.t_ms, fix.speed_mps, fix.heading_deg, fix.seq
+    )
+
+
+def _is_judged(error: BaseException) -> bool:
+    return isinstance(error, EngineError) and error.code in (
+        ErrorCode.STALE_POSITION,
+        ErrorCode.BAD_REQUEST,
     )
 
 
