@@ -24,6 +24,8 @@ class MateTable:
         self.users: list[str] = []
         self.is_shown: npt.NDArray[np.bool_] = np.zeros(_LEAST, dtype=bool)
         """People of this shard who show themselves to matches now."""
+        self.times_ms: npt.NDArray[np.int64] = np.zeros(_LEAST, dtype=np.int64)
+        """Of the last fix of those."""
         self._anchors: Floats = np.zeros((_LEAST, 3))
         self._free_m: Floats = np.full(_LEAST, np.inf)
         self._free: list[int] = []
@@ -71,8 +73,14 @@ class MateTable:
             leaving[leaving] = np.sqrt(np.einsum("ij,ij->i", away, away)) > free_m[leaving]
         return leaving
 
+    def aged(self, since_ms: int) -> list[str]:
+        """Those who are shown by a fix that is older."""
+        rows = np.flatnonzero(self.is_shown & (self.times_ms < since_ms))
+        return [self.users[row] for row in rows.tolist()]
+
     def _grow(self) -> None:
         more = self.is_shown.size
         self.is_shown = np.concatenate([self.is_shown, np.zeros(more, dtype=bool)])
+        self.times_ms = np.concatenate([self.times_ms, np.zeros(more, dtype=np.int64)])
         self._anchors = np.concatenate([self._anchors, np.zeros((more, 3))])
         self._free_m = np.concatenate([self._free_m, np.full(more, np.inf)])

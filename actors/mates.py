@@ -28,6 +28,7 @@ log = logging.getLogger("hereabouts.user")
 
 _RETRY_S = 0.5
 _LEAST_GRANT_M = 5.0
+SWEEP_MS = 1_000
 _UNKNOWN_M = -1.0
 
 
@@ -52,6 +53,7 @@ class MateHost:
         self._heard: OrderedDict[str, int] = OrderedDict()
         """Of other shards: when a report came; and those of whom another one was asked for, and when."""
         self._asked: OrderedDict[str, int] = OrderedDict()
+        self._swept_at_ms = 0
         self._outbox: dict[int, wire.Mates] = {}
         self._writing = EpisodeWriting(shard)
 
@@ -97,25 +99,25 @@ class MateHost:
 
     def expire(self, activation: Activation, now_ms: int) -> None:
         """Once a second: what time alone changes."""
-        user = activation.key
-        row = self._table.rows.get(user)
-        if row is None or user not in self._people:
-            return
+        if now_ms - self._swept_at_ms >= SWEEP_MS:
+            self._swept_at_ms = now_ms
+            self._sweep(now_ms, self._shard.config.position_ttl_ms)
         state: UserState = activation.state
-        if shows_to_matches(state, now_ms) != self._table.is_shown[row]:
-            self.review(activation)
         episodes = state.episodes
+        if not episodes.due and not episodes.lost:
+            return
         for other in [other for other, due_ms in episodes.due.items() if now_ms >= due_ms]:
             self._look(activation, other)
         for other in [o for o, since in episodes.lost.items() if now_ms - since > state.position_ttl_ms]:
             del episodes.lost[other]
             self._decide(activation, other, is_near=False, reason=GONE)
-        self._sweep(now_ms, state.position_ttl_ms)
 
     def _sweep(self, now_ms: int, position_ttl_ms: int) -> None:
-        """Where somebody of another shard is must be heard again within half of what a position lives: news
-        that they are gone may have been lost.
+        """Whose position is too old is nowhere. Where somebody of another shard is must be heard again within
+        half of what a position lives: news that they are gone may have been lost.
         """
+        for user in self._table.aged(now_ms - position_ttl_ms):
+            self.review(self._people[user])
         while self._heard and now_ms - next(iter(self._heard.values())) > position_ttl_ms / 2:
             user, _ = self._heard.popitem(last=False)
             if user in self._table.rows and user not in self._people:
@@ -165,6 +167,7 @@ class MateHost:
             _, last = np.unique(rows[::-1], return_index=True)
             last = rows.size - 1 - last
             known, rows = known[last], rows[last]
+            self._table.times_ms[rows] = moves.times_ms()[known]
             self._move(rows, moves.lats()[known], moves.lons()[known])
         self._flush()
 
@@ -177,6 +180,7 @@ class MateHost:
     def _show(self, activation: Activation, row: int, *, is_news: bool) -> None:
         """The person shows themselves to matches, here."""
         last = activation.state.last
+        self._table.times_ms[row] = last.t_ms
         if self._table.is_shown[row] and not is_news:
             return
         self._table.is_shown[row] = True

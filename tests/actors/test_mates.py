@@ -175,8 +175,8 @@ async def test_a_ghost_is_near_nobody(far, who):
     await far.at(far.low, 0)
     now = datetime.now(UTC)
     await ghosts.begin(far.small.pool, user, "frozen", now, now + timedelta(days=1))
-    await far.at(far.high, 100)
     await far.small.router.refresh("user", user)
+    await far.at(far.high, 100)
     await far.at(far.low, 20)
     await far.settled()
     assert await far.told(far.low) == await far.told(far.high) == []
