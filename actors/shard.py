@@ -109,7 +109,9 @@ class Shard(Turns):
     async def start(self) -> None:
         """Opens the stores, announces itself to the Directory and serves."""
         name = f"hereabouts-shard-{self.config.shard}"
-        self.pool = await open_pool(self.config.database_url, application_name=name)
+        self.pool = await open_pool(
+            self.config.database_url, application_name=name, counts_everybody=self.config.privacy_k <= 1
+        )
         self.valkey = open_valkey(self.config.redis_url)
         rooms = RoomHost(self)
         users, fences = UserHost(self), FenceHost(self)

@@ -45,11 +45,13 @@ async def open_pool(
     application_name: str,
     max_connections: int = MAX_CONNECTIONS,
     statement_timeout_s: float = STATEMENT_TIMEOUT_S,
+    counts_everybody: bool = False,
 ) -> Any:
     """A pool of at most `max_connections`, none of them open before it is needed (STORE-7).
 
     A statement that runs longer than `statement_timeout_s` is cancelled by the server; the client gives up a
-    little later, for a server that no longer answers.
+    little later, for a server that no longer answers. `counts_everybody`: fences count also people who have
+    not said that they may (migration 0015).
     """
     return await asyncpg.create_pool(
         database_url,
@@ -64,6 +66,7 @@ async def open_pool(
             "statement_timeout": str(int(statement_timeout_s * 1000)),
             "idle_in_transaction_session_timeout": "30000",
             "timezone": "UTC",
+            "hereabouts.counts_everybody": "on" if counts_everybody else "off",
         },
     )
 

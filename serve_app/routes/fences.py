@@ -26,6 +26,7 @@ from serve_app.schemas import (
     Page,
     problems,
 )
+from serve_app.services import Services
 from storage import fence_events
 from storage.fences import (
     FenceRow,
@@ -128,10 +129,10 @@ class Fence(Answer):
     properties: FenceShown
 
 
-def _fence(row: FenceRow, grant: tuple[str, bool] | None) -> Fence:
+def _fence(row: FenceRow, grant: tuple[str, bool] | None, here: Services) -> Fence:
     geometry = json.loads(row.shape)
     radius_m = geometry.pop("radius_m", None)
-    level, auto_join = grant or ("none", False)
+    level, auto_join = grant or ("count" if here.config.privacy_k <= 1 else "none", False)
     return Fence(
         id=row.fence,
         geometry=geometry,
@@ -220,7 +221,7 @@ async def post_fence(wish: FenceWish, me: Caller, here: ServicesHere, response: 
         )
     await here.refresh(touches[:1])
     response.headers["Location"] = f"/v1/fences/{row.fence}"
-    return _fence(row, None)
+    return _fence(row, None, here)
 
 
 @router.get("", summary="Fences around")
@@ -232,7 +233,7 @@ async def get_fences(
         rows = await fences_page(connection, after=cursor, limit=limit + 1)
         seen = await visible_fences(connection, me, rows[:limit])
         grants = await grants_of(connection, me.user, [row.fence for row in seen])
-    items = [_fence(row, grants.get(row.fence)) for row in seen]
+    items = [_fence(row, grants.get(row.fence), here) for row in seen]
     return Page(items=items, next=rows[limit - 1].fence if len(rows) > limit else None)
 
 
@@ -242,7 +243,7 @@ async def get_fence(fence: FenceInPath, me: Caller, here: ServicesHere) -> Fence
     async with here.pool.acquire() as connection:
         row = await visible_fence(connection, me, fence)
         grants = await grants_of(connection, me.user, [row.fence])
-    return _fence(row, grants.get(row.fence))
+    return _fence(row, grants.get(row.fence), here)
 
 
 @router.delete("/{fence}", status_code=204, summary="Remove a fence of mine", responses=problems(404))

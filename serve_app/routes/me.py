@@ -106,13 +106,13 @@ class ProfileChanges(Body):
 
 
 class Grant(Body):
-    """What a fence may do with me: tell its owner who I am (`exact`), only count me, or nothing (`none`: as
-    where I never said); take me into its room when I come, and out when I go.
+    """What a fence may do with me: tell its owner who I am (`exact`), only count me, or nothing (`none`);
+    take me into its room when I come, and out when I go.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"grant": "exact", "auto_join": True}]})
 
-    grant: Literal["exact", "count", "none"] = "none"
+    grant: Literal["exact", "count", "none"] = "count"
     auto_join: bool = False
 
 

@@ -181,3 +181,14 @@ async def test_of_two_fences_of_one_room_the_last_left_ends_the_membership(conne
     assert (last.state, last.by_fence, last.heir) == ("member", OTHER, "")
     at = datetime.fromtimestamp(T0_MS / 1000, UTC)
     assert await connection.fetchval("SELECT joined_at FROM room_members") == at
+
+
+async def test_who_never_said_anything_is_counted_where_no_crowd_is_asked_for(connection: Any) -> None:
+    """GEO-14, GEO-20: with a k of 1 everybody, else nobody who did not say that they may."""
+    ann, bob, eve = new_id(), new_id(), new_id()
+    await counted(connection, ann)
+    await record(connection, crossing(ann, "enter"), crossing(bob, "enter"))
+    async with connection.transaction():
+        await connection.execute("SET LOCAL hereabouts.counts_everybody = 'on'")
+        await record(connection, crossing(eve, "enter"))
+    assert await at_fence(connection) == [(1, "enter", 1), (2, "enter", 2)]
