@@ -11,7 +11,7 @@ from actors.host import Hosting
 from actors.place_keeping import PlaceKeeping
 from actors.restoring import Restoring
 from geo.intake import FIXES
-from storage import positions
+from storage import positions, probing
 from storage.positions import ERASED
 
 
@@ -45,6 +45,7 @@ class Forgetting:
         slot, user = activation.slot, activation.key
         self.begins(activation)
         await positions.forget(self._shard.valkey, slot, user)
+        await probing.forget(self._shard.valkey, user)
         logged_: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         fixes = np.zeros(1, dtype=FIXES)
         row = logged(user, slot, self._shard.router.epoch_of(slot), self._shard.now_ms(), ERASED, fixes)

@@ -179,9 +179,9 @@ class UserHost:
 
     def leaving(self, activation: Activation) -> None:
         self._places.forget(activation)
-        self.near.leaving(activation)
 
     def ended(self, activation: Activation) -> None:
+        self.near.leaving(activation)
         self._replays.pop(activation.key, None)
         self._places.ended(activation)
         self.intake.leaves(activation)

@@ -18,3 +18,8 @@ async def load(valkey: redis.Redis, user: str) -> int:
     """Unix milliseconds; 0 if nothing is known against them."""
     found = await valkey.get(_key(user))
     return 0 if found is None else int(cast(bytes, found))
+
+
+async def forget(valkey: redis.Redis, user: str) -> None:
+    """Nothing is known against them."""
+    await valkey.delete(_key(user))

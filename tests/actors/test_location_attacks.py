@@ -254,6 +254,12 @@ async def test_who_is_everywhere_at_once_sees_a_city_and_a_restart_ends_nothing(
     await small.shards[number].stop()
     await small.start_shard(number)
     assert await look(small, eve) == coarsened
+    await small.pool.execute("UPDATE users SET status = 'deleting' WHERE id = $1", eve)
+    await small.router.refresh("user", eve)
+    valkey = small.shards[0].valkey
+    async with asyncio.timeout(5):
+        while await valkey.get(f"hereabouts:probing:{eve}") is not None:  # it is erased with the rest
+            await asyncio.sleep(0.02)
 
 
 async def test_who_looks_too_often_waits_on_all_their_connections(small: Any) -> None:
