@@ -52,7 +52,7 @@ def towns(draw):
     return shapes, [*near, at, *(normalise(lat, lon) for lat, lon in drawn)]
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(towns())
 def test_hits_are_those_of_asking_every_fence_about_every_position(town):
     shapes, positions = town

@@ -105,7 +105,7 @@ async def test_a_fence_of_an_app_takes_in_whoever_comes_until_it_ends(town: Town
     guest, owner, place = town.person(), town.person(), Place()
     room = await town.room(app, kind="place")
     cell = h3.latlng_to_cell(place.lat, place.lon, 9)
-    ends = datetime.now(UTC) + timedelta(seconds=12)
+    ends = datetime.now(UTC) + timedelta(seconds=8)
     shape = {
         "type": "Feature",
         "geometry": {"type": "H3", "cells": h3.grid_disk(cell, 1)},
