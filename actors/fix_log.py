@@ -68,12 +68,10 @@ class FixLog:
             while self._done:
                 rows, self._rows = self._rows, []
                 done, self._done = self._done, []
-                try:
-                    if self._loop.time() >= self._away_until_s:
-                        await self._append(np.concatenate(rows))
-                finally:
-                    for each in done:
-                        each()
+                if self._loop.time() >= self._away_until_s:
+                    await self._append(np.concatenate(rows))
+                for each in done:  # not where the shard ends meanwhile
+                    each()
         finally:
             self._writing = False
 

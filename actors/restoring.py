@@ -32,6 +32,8 @@ Replay = list[tuple[Fix, int]]
 """Fixes that count, and when each came by our clock (Unix ms)."""
 
 AT_ONCE = 50
+SLICE = 500
+"""So many are looked at in one go, then others have their turn."""
 _PATIENCE_S = 3.0
 
 
@@ -79,7 +81,12 @@ class Restoring:
             return []
         for slot in slots:
             self.forget_slot(slot)
-        news = {user: own for user, own in by_person.items() if has_news(own, places.get(user))}
+        news: dict[str, LoggedRows] = {}
+        for number, (user, own) in enumerate(by_person.items()):
+            if has_news(own, places.get(user)):
+                news[user] = own
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
         self._rows |= news
         return list(news)
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from identity.seals import Seal
 from storage import trails
-from storage.ids import new_id
+from storage.ids import is_id, new_id
 from storage.positions import LoggedRows
 from storage.trails import TrailRow
 
@@ -44,6 +44,8 @@ class TrailBook:
             for name in TRAIL.names or ():
                 fixes[name] = own[name]
             user, trail = own["user"][0].decode(), new_id()
+            if not is_id(user):
+                continue  # one row that is nobody's must not keep all others waiting
             sealed = self._seal.close(_TABLE, f"{user}|{trail}", fixes.tobytes())
             times_ms = own["t_ms"]
             yield TrailRow(

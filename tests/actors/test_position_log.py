@@ -1,5 +1,6 @@
 """Nothing that was told to count is lost with a shard; what it decides is decided once (GEO-24, ACT-9)."""
 
+import asyncio
 import json
 import random
 
@@ -29,6 +30,7 @@ TTL_MS = 900_000
 async def valkey(valkey_url):
     client = open_valkey(valkey_url)
     yield client
+    await client.flushdb()
     await client.aclose()
 
 
@@ -247,6 +249,29 @@ async def test_the_snapshot_has_a_held_jump_and_the_shown_cell(small, valkey, mo
     assert (place.lat, place.lon, place.held) == (*BERLIN, state.location.held)
     assert place.held.seq == now_ms + 1_000
     assert Shown(place.cell, place.outside_since_ms) == state.shown
+
+
+async def test_a_fix_is_answered_when_it_is_in_the_log_and_not_before(small, valkey, monkeypatch):
+    user = await small.person()
+    now_ms = small.shards[0].now_ms() - 60_000
+    await small.ask(wire.Position(0, user, *BERLIN, 5.0, now_ms))
+    gate, append = asyncio.Event(), positions.append
+    arrived = []
+
+    async def slow(*what):
+        arrived.append(what)
+        await gate.wait()
+        return await append(*what)
+
+    monkeypatch.setattr(positions, "append", slow)
+    asked = asyncio.ensure_future(small.ask(wire.Position(0, user, *BERLIN, 5.0, now_ms + 1_000)))
+    await small.until(lambda: arrived)
+    await small.ask(wire.NearQuery(0, user, 500.0, 5))
+    assert not asked.done()
+    gate.set()
+    assert await asked == {"ok": True}
+    read = grouped(await positions.read_logs(valkey, {slot_of("user", user)}))
+    assert read[user]["t_ms"].tolist() == [now_ms, now_ms + 1_000]
 
 
 async def test_a_fix_is_answered_while_valkey_is_away(small, monkeypatch):
