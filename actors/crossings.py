@@ -25,6 +25,7 @@ from actors.visits import REMIND_AFTER_MS
 from geo.crossings import Crossing, Event, Told, close, due_ms, follow
 from storage import crossings as crossing_table
 from storage import fences as fence_table
+from storage.accounts import is_leaving
 from storage.crossings import CrossingRow
 from storage.ids import new_id
 from storage.postgres import UNREACHABLE
@@ -238,9 +239,14 @@ class Crossings:
         self._close(activation, reasons)
 
     async def see_off(self, user: str) -> None:
-        """An account is no more, or not active: its visits end, once each, whoever was to notice."""
+        """An account is no more, or not active: its visits end, once each, whoever was to notice. Of one that
+        is no more no fence's log keeps the name, and its own fences are removed.
+        """
+        now_ms = self._shard.now_ms()
         async with self._shard.pool.acquire() as connection, connection.transaction():
-            fences = await crossing_table.close_visits(connection, user, self._shard.now_ms())
+            fences = await crossing_table.close_visits(connection, user, now_ms)
+            if await is_leaving(connection, user):
+                await crossing_table.erase(connection, user, now_ms)
         for fence in fences:
             self._shard.router.cast("fence", fence, wire.FenceMoved(0, fence))
 

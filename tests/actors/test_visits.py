@@ -316,6 +316,21 @@ async def test_whose_account_ends_leaves_once_live_or_not(small: Any, clock: Clo
     assert await small.pool.fetchval("SELECT inside FROM fence_streams WHERE fence_id = $1", here) == 0
 
 
+async def test_of_an_erased_account_no_fence_keeps_the_name_and_its_own_fences_end(
+    small: Any, clock: Clock
+) -> None:
+    owner, ann = await small.person(), await small.person()
+    await fence(small, owner, PARK)
+    own = await fence(small, ann, PARK)
+    await visit(small, ann, clock.now_ms() - 5_000)
+    await until_told(small, ann, 2)
+    await small.pool.execute("UPDATE users SET status = 'deleting' WHERE id = $1", ann)
+    await small.router.refresh("user", ann)
+    assert sorted((await until_told(small, ann, 4))[2:]) == [("exit", "account_erased")] * 2
+    assert await small.pool.fetchval("SELECT count(user_id) FROM fence_events") == 0
+    assert await small.pool.fetchval("SELECT removed_at IS NOT NULL FROM fences WHERE id = $1", own)
+
+
 async def test_everybody_leaves_the_room_of_a_fence_that_is_removed_and_its_log_has_no_gap(
     small: Any, clock: Clock
 ) -> None:
