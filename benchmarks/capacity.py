@@ -66,7 +66,7 @@ def unit_costs(run: Claim) -> dict[str, float]:
         "durable_per_s": ("durable_ack", f"{OURS}, 80 in flight", lambda row: row["acked_per_s"]["median"]),
         "position_cpu_us": (
             "positions",
-            "hereabouts",
+            "engine 10,000",
             lambda row: 1e6 / row["positions_per_cpu_s"]["median"],
         ),
         "presence_round_cpu_ms": ("presence_change", OURS, lambda row: row["cpu_ms_a_round"]),

@@ -55,7 +55,7 @@ async def test_each_crossing_is_told_once_and_moves_membership_once_whatever_is_
         await asyncio.to_thread(engine.start)
         async with AsyncExitStack() as stack:
             town = Town(engine.url, engine.data, endless_people(engine.data, at_once=20), stack)
-            crossers = Crossers(town)
+            crossers = Crossers(town, pause_s=0.06)
             await crossers.start(people=6)
             await crossers.each_is_acked(10, 30)
             until_s = time.monotonic() + CHAOS_S
