@@ -34,7 +34,8 @@ Replay = list[tuple[Fix, int]]
 AT_ONCE = 50
 SLICE = 500
 """So many are looked at in one go, then others have their turn."""
-_PATIENCE_S = 3.0
+_PATIENCE_S = 10.0
+"""A log that is not read in time is not replayed; each command has its own, shorter limit (open_valkey)."""
 
 
 class Restoring:
