@@ -1,4 +1,4 @@
-"""Matches near on one core (GEO-26): positions a second with 100 friends each, enter and exit included.
+"""Matches near (GEO-26): positions per CPU-second with 100 friends each, enter and exit included.
 
 100,000 people in a 40 x 40 km metro walk or ride straight on and turn now and then; a tick moves a tenth of
 them. `benchmarks/geo_kernels.py` calls `measure`.
@@ -54,9 +54,9 @@ def measure(
         if looks_always:
             known.free_m[rows] = -1.0
         before = known.looks
-        started_s = time.perf_counter()
+        started_s = time.process_time()
         found = known.move(rows, lats[rows], lons[rows])
-        spent_s += time.perf_counter() - started_s
+        spent_s += time.process_time() - started_s
         updates += rows.size
         looked += known.looks - before
         changes += len(found.entered) + len(found.left)
