@@ -6,7 +6,8 @@ larger the batches. A publication is pushed, and a durable ack given, only after
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +85,7 @@ class Committer:
         self._queue: list[Draft | CrossingDraft] = []
         self._wake = asyncio.Event()
         self._under_way: list[Draft | CrossingDraft] = []
+        self._watched: list[tuple[str, set[str]]] = []
         self.commits = 0
         self.committed = 0
 
@@ -94,6 +96,23 @@ class Committer:
             return
         self._queue.append(item)
         self._wake.set()
+        if isinstance(item, CrossingDraft):
+            for room, users in self._watched:
+                if room == item.message.room:
+                    users.add(item.message.user)
+
+    @contextmanager
+    def crossing(self, room: str) -> Iterator[set[str]]:
+        """Whose crossings of a room's fence are under way at some time in the block: of them what Postgres
+        says may be older or newer than what the room knows, which the commit itself brings together.
+        """
+        under_way = (item for item in (*self._under_way, *self._queue) if isinstance(item, CrossingDraft))
+        watched = room, {item.message.user for item in under_way if item.message.room == room}
+        self._watched.append(watched)
+        try:
+            yield watched[1]
+        finally:
+            self._watched = [each for each in self._watched if each is not watched]
 
     async def run(self) -> None:
         """Commits until cancelled."""

@@ -12,7 +12,7 @@ from actors import room
 from actors.activation import Activation, Waiting
 from actors.attendance import EPOCH_BITS
 from actors.commit import Committer, CrossingDraft
-from actors.effects import Asker, ReadHistory
+from actors.effects import NOBODY, Asker, ReadHistory
 from actors.host import Hosting
 from actors.protocol import EngineError, ErrorCode
 from actors.room import RoomState
@@ -25,6 +25,9 @@ log = logging.getLogger("hereabouts.room")
 
 _RETRY_S = 0.1
 _SAME_MOMENT_S = 0.001
+
+_AGAIN_S = 2.0
+"""After people crossed while members were read, one looks once more: somebody may have moved them, too."""
 
 
 class RoomHost:
@@ -91,9 +94,19 @@ class RoomHost:
         self._shard.run(effects)
 
     async def _refresh(self, activation: Activation, asker: Asker) -> None:
-        async with self._shard.pool.acquire() as connection:
-            members, blocked = await log_table.load_members(connection, activation.key)
-        self._run(activation.state, room.membership_changed(activation.state, members, blocked))
+        state: RoomState = activation.state
+        with self.committer.crossing(activation.key) as crossing:
+            async with self._shard.pool.acquire() as connection:
+                members, blocked = await log_table.load_members(connection, activation.key)
+        for user in crossing:
+            # Their crossing says itself in the log what it did; said from here it would stand there twice.
+            members.pop(user, None)
+            if user in state.members:
+                members[user] = state.members[user]
+        self._run(state, room.membership_changed(state, members, blocked))
+        if crossing:
+            again = wire.Refresh(0, "room", activation.key)
+            asyncio.get_running_loop().call_later(_AGAIN_S, self._shard.deliver, again, NOBODY, "")
         asker.answer({})
 
     def _lost(self, key: str) -> None:

@@ -176,6 +176,28 @@ async def test_a_fence_notices_whom_its_audience_includes_and_only_while_it_does
     assert len(await told(small, match)) == 4
 
 
+async def test_who_is_crossing_is_told_by_the_crossing_alone(small: Any, clock: Clock) -> None:
+    """CHAT-19: a room that looks who its members are while a crossing is being committed says nothing of that
+    person: it would stand in the log twice.
+    """
+    owner, ann = await small.person(), await small.person()
+    room = await small.room(owner, await small.person())
+    here = await fence(small, owner, PARK, room)
+    await small.pool.execute("INSERT INTO fence_grants VALUES ($1, $2, 'count', true)", ann, here)
+
+    await small.router.refresh("room", room)
+    async with small.pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE fence_visits IN EXCLUSIVE MODE")
+        await visit(small, ann, clock.now_ms() - 5_000)
+        committers = [shard.hosts["room"].committer for shard in small.shards.values()]
+        await small.until(lambda: any(room in committer.rooms() for committer in committers))
+        await small.pool.execute("INSERT INTO room_members (room_id, user_id) VALUES ($1, $2)", room, ann)
+        await small.router.refresh("room", room)
+        said = [draft for c in committers for draft in (*c._queue, *c._under_way) if hasattr(draft, "d")]
+        assert said == []
+    await until_told(small, ann, 1)
+
+
 async def test_only_who_was_taken_in_by_a_fence_is_put_out_by_it(small: Any, clock: Clock) -> None:
     """CHAT-19: a member by hand stays; who left by hand is not taken in again by the same visit; consent
     that was withdrawn, and a fence that is gone, still end what the fence began."""
