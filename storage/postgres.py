@@ -51,7 +51,7 @@ async def open_pool(
 
     A statement that runs longer than `statement_timeout_s` is cancelled by the server; the client gives up a
     little later, for a server that no longer answers. `counts_everybody`: fences count also people who have
-    not said that they may (migration 0015).
+    not said that they may (migration 0009).
     """
     return await asyncpg.create_pool(
         database_url,
