@@ -98,6 +98,8 @@ class Activation:
     turns: deque[tuple[Awaitable[None], Asker]] = field(default_factory=deque)
     """Turns of the shard's own that wait for the one under way; they go before the mailbox."""
     used_at_ms: int = 0
+    turned_at_ms: int = 0
+    """When it last took a turn or lost a gateway; fixes that come many at once are no turn."""
     row: int = -1
     """A person's, of the shard's table of positions."""
     crossings: deque[Any] = field(default_factory=deque)

@@ -378,7 +378,7 @@ class HandOff:
                 shard.online.taken(take.slot, state, lost)
                 continue
             activation = Activation(kind, key, take.slot, Stage.ACTIVE, state, busy=False, running=False)
-            activation.used_at_ms = shard.now_ms()
+            activation.used_at_ms = activation.turned_at_ms = shard.now_ms()
             shard.activations[kind, key] = activation
             host = shard.hosts[kind]
             host.arrived(activation)

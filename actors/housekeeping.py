@@ -18,6 +18,12 @@ SWEEP_S = 1.0
 WEIGH_EVERY = 5
 """Sweeps between two looks at the memory."""
 
+AT_REST_MS = 60_000
+"""A person who took no turn for so long has nothing left that time alone changes to the second..."""
+
+REST_SWEEPS = 5
+"""...and is looked at every fifth time: reminders come to the second all the same."""
+
 SLICE = 1_000
 """Activations that are looked at in one go, which takes under a millisecond."""
 
@@ -64,17 +70,21 @@ class Housekeeping:
             await asyncio.sleep(SWEEP_S)
             self._shard.spawn(self._shard.moving.look_after())
             self._shard.fan_out.relays.look_after(lambda ch: owner_of(ch) in self._shard.activations)
-            await self.sweep()
+            await self.sweep(is_routine=True)
 
-    async def sweep(self) -> None:
-        """Once through all activations, a slice at a time: those that are sent something do not wait."""
+    async def sweep(self, *, is_routine: bool = False) -> None:
+        """Once through all activations, a slice at a time: those that are sent something do not wait. A
+        routine one leaves out most of the people who are at rest.
+        """
         shard = self._shard
         idle_ms = shard.config.idle_deactivate_s * 1000
         everybody = list(shard.activations.values())
         for start in range(0, len(everybody), SLICE):
             now_ms = shard.now_ms()
-            for activation in everybody[start : start + SLICE]:
+            for number, activation in enumerate(everybody[start : start + SLICE], self._sweeps):
                 if activation.stage is not Stage.ACTIVE or activation.busy:
+                    continue
+                if is_routine and number % REST_SWEEPS and is_at_rest(activation, now_ms):
                     continue
                 host = shard.hosts[activation.kind]
                 host.expire(activation, now_ms)
@@ -113,6 +123,11 @@ class Housekeeping:
             self.shed += 1
             count("sheds")
             shard.deactivate(activation)
+
+
+def is_at_rest(activation: Activation, now_ms: int) -> bool:
+    """Whether this is a person to whom nothing has happened for a while but that they moved."""
+    return activation.kind == "user" and now_ms - activation.turned_at_ms > AT_REST_MS
 
 
 def coldest(

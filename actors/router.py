@@ -6,6 +6,7 @@ its caller gets a temporary error instead.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -61,11 +62,13 @@ class Router:
         self._directory = DirectoryLink(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_rid = 1
+        self._loop_s: Callable[[], float] = time.monotonic
         self._heard_of = 0
         self._viewed = asyncio.Event()
 
     async def start(self) -> None:
         """Connects to the Directory and returns when its first view is here."""
+        self._loop_s = asyncio.get_running_loop().time
         self._spawn(self._directory.run())
         self._spawn(self._sweep())
         await self._viewed.wait()
@@ -118,7 +121,7 @@ class Router:
         rid = self._next_rid
         self._next_rid = rid + 1
         message.rid = rid
-        deadline_s = asyncio.get_running_loop().time() + REQUEST_TIMEOUT_S
+        deadline_s = self._loop_s() + REQUEST_TIMEOUT_S
         link.pending[rid] = Pending(message, slot, done, deadline_s)
         link.send(message)
 

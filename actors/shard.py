@@ -217,8 +217,10 @@ class Shard(Turns):
         if peer is None or peer.role != "gateway" or not self.fan_out.closed(peer.incarnation, link):
             return
         self.online.gateway_lost(peer.incarnation)
+        now_ms = self.now_ms()
         for activation in list(self.activations.values()):
             if activation.is_live:
+                activation.turned_at_ms = now_ms
                 self.hosts[activation.kind].gateway_lost(activation, peer.incarnation)
 
     def _mates(self, message: wire.Mates) -> None:

@@ -125,7 +125,7 @@ class Turns(ABC):
             if isinstance(message, wire.Remind):
                 self.turn(activation, self.reminders.turn(activation, message, waiting.asker), waiting.asker)
             return  # else it waited longer than its gateway lived: nobody would ever unsubscribe it
-        activation.used_at_ms = self.now_ms()
+        activation.used_at_ms = activation.turned_at_ms = self.now_ms()
         try:
             work = self.hosts[activation.kind].handle(activation, waiting)
         except Exception:
@@ -185,7 +185,7 @@ class Turns(ABC):
             self.deactivate(activation, EngineError(ErrorCode.DENIED, "no such channel, or not yours"))
             return
         activation.stage = Stage.ACTIVE
-        activation.used_at_ms = self.now_ms()
+        activation.used_at_ms = activation.turned_at_ms = self.now_ms()
         host.activated(activation)
         await self._take_turns(activation)
 

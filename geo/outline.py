@@ -14,6 +14,8 @@ _POLAR_LAT_DEG = 80.0
 _CUT_FROM_LAT_DEG = 75.0
 _PIECE_MAX_DEG = 1.0
 _PIECES_MAX = 20_000
+# So many edges are gone through one by one in less time than numpy takes to begin.
+_FEW_EDGES = 16
 WHOLE_TURN_DEG = 360.0
 POLE_DEG = 90.0
 
@@ -39,7 +41,7 @@ def unwrapped(lons: Iterable[float]) -> list[float]:
 class Outline:
     """The edges of closed rings, each edge straight in longitude and latitude (RFC 7946, 3.1.1)."""
 
-    __slots__ = ("_from_lats", "_from_lons", "_lat_steps", "_lon_steps")
+    __slots__ = ("_few", "_from_lats", "_from_lons", "_lat_steps", "_lon_steps")
 
     def __init__(self, rings: Iterable[Sequence[tuple[float, float]]]) -> None:
         """Take rings of (lat, lon), unwrapped, whose last position repeats the first (or a turn of it).
@@ -52,11 +54,16 @@ class Outline:
         edges = _cut(edges[_is_outer(edges)])
         self._from_lats, self._from_lons, to_lats, to_lons = (edges[:, column].copy() for column in range(4))
         self._lat_steps, self._lon_steps = to_lats - self._from_lats, to_lons - self._from_lons
+        columns = (self._from_lats, self._from_lons, self._lat_steps, self._lon_steps)
+        few = len(edges) <= _FEW_EDGES
+        self._few = list(zip(*(column.tolist() for column in columns), strict=True)) if few else []
 
     def distance_m(self, lat: float, lon: float) -> float:
         """Return the metres from a position to the nearest edge; infinity where there is none."""
         if not self._from_lats.size:
             return math.inf
+        if self._few and abs(lat) < _POLAR_LAT_DEG:
+            return self._distance_to_few_m(lat, lon)
         turn = self._from_lons - lon
         turn -= 360.0 * np.round(turn / 360.0)
         if abs(lat) >= _POLAR_LAT_DEG:
@@ -73,6 +80,21 @@ class Outline:
         at_lat = self._from_lats[nearest] + share[nearest] * self._lat_steps[nearest]
         at_lon = self._from_lons[nearest] + share[nearest] * self._lon_steps[nearest]
         return distance_m(lat, lon, float(at_lat), float(at_lon))
+
+    def _distance_to_few_m(self, lat: float, lon: float) -> float:
+        lat_m, lon_m = metres_per_degree(lat)
+        least = math.inf
+        at_lat = at_lon = 0.0
+        for from_lat, from_lon, lat_step, lon_step in self._few:
+            x, y = math.remainder(from_lon - lon, 360.0) * lon_m, (from_lat - lat) * lat_m
+            x_step, y_step = lon_step * lon_m, lat_step * lat_m
+            length_squared = x_step * x_step + y_step * y_step
+            share = -(x * x_step + y * y_step) / length_squared if length_squared > 0.0 else 0.0
+            share = min(max(share, 0.0), 1.0)
+            squared = (x + share * x_step) ** 2 + (y + share * y_step) ** 2
+            if squared < least:
+                least, at_lat, at_lon = squared, from_lat + share * lat_step, from_lon + share * lon_step
+        return distance_m(lat, lon, at_lat, at_lon)
 
     def _on_the_pole(self, lat: float, turn: Floats) -> tuple[Floats, Floats, Floats, Floats, float, float]:
         """Return edges and position on the plane that touches the nearer pole, true to distance from it."""
