@@ -44,6 +44,9 @@ log = logging.getLogger("hereabouts.shard")
 TICK_S = 0.1
 """Positions and regions are worked through this often while there is something to do (GEO-4)."""
 
+TICK_LEAST_S = 0.005
+"""So long the first one after a rest waits for others: who is alone is not kept waiting."""
+
 _ticks = histogram("shard_tick_s")
 
 
@@ -104,6 +107,7 @@ class Shard(Turns):
         self.on_replaced: Callable[[], None] = lambda: None
         """A newer process is this shard: this one has let go of everything and is to end."""
         self._tick_scheduled = False
+        self._ticked_s = 0.0
         self._started_at = time.time()
 
     async def start(self) -> None:
@@ -328,10 +332,13 @@ class Shard(Turns):
         """Positions or places changed: works them through at the next tick. Idle is no tick."""
         if not self._tick_scheduled:
             self._tick_scheduled = True
-            asyncio.get_running_loop().call_later(TICK_S, self._tick)
+            loop = asyncio.get_running_loop()
+            wait_s = self._ticked_s + TICK_S - loop.time()
+            loop.call_later(max(wait_s, TICK_LEAST_S), self._tick)
 
     def _tick(self) -> None:
         self._tick_scheduled = False
+        self._ticked_s = asyncio.get_running_loop().time()
         started_s = time.perf_counter()
         now_ms = self.now_ms()
         for host in self.hosts.values():
