@@ -110,7 +110,7 @@ class SmallEngine:
         """A moment."""
         await asyncio.sleep(0.01)
 
-    async def until(self, fact: Any, timeout_s: float = 10.0) -> None:
+    async def until(self, fact: Any, timeout_s: float = 30.0) -> None:
         async with asyncio.timeout(timeout_s):
             while not fact():
                 await asyncio.sleep(0.01)

@@ -89,10 +89,10 @@ async def test_a_killed_shard_stalls_only_its_own_rooms(town: Town, tell: Callab
     going: set[str] = set()
 
     def told_apart() -> bool:
-        """A room that got 10 acknowledgements while another got none is not stalled."""
+        """When one room has got 10 acknowledgements, a stalled one has had what was under way, at most."""
         new = {room: load.acked[room] - killed[room] for room in load.rooms}
         if max(new.values()) >= 10 and not going:
-            going.update(room for room, count in new.items() if count >= 5)
+            going.update(room for room, count in new.items() if count > 2)
             stalled.update(room for room, count in new.items() if count <= 2)
         return bool(going)
 
@@ -104,7 +104,6 @@ async def test_a_killed_shard_stalls_only_its_own_rooms(town: Town, tell: Callab
     )
     assert going
     assert stalled
-    assert len(going) + len(stalled) == len(load.rooms)
     verdict = await load.stop()
     assert verdict.faults == []
     await load.leave()

@@ -98,14 +98,15 @@ def test_a_seed_is_one_course_of_events_in_every_process() -> None:
 Plant = Callable[[pytest.MonkeyPatch, World], None]
 
 
-def found(plant: Plant) -> str:
-    """In the first world that shows it: the failure's message."""
+def is_found(plant: Plant, message: str) -> bool:
+    """Whether a world shows it by this failure; others may show first what follows from it."""
     for seed in range(SEEDS_FOR_PLANTED):
         try:
             live(seed, plant)
         except Broken as broken:
-            return str(broken)
-    raise AssertionError(f"not found in {SEEDS_FOR_PLANTED} worlds")
+            if message in str(broken):
+                return True
+    return False
 
 
 def epochs_that_do_not_rise(_: pytest.MonkeyPatch, world: World) -> None:
@@ -199,4 +200,4 @@ def a_hub_that_takes_any_offset(patch: pytest.MonkeyPatch, _: World) -> None:
     ],
 )
 def test_what_is_planted_is_found(plant: Plant, message: str) -> None:
-    assert message in found(plant)
+    assert is_found(plant, message)
