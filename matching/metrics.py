@@ -1,0 +1,57 @@
+"""How good scores are: order, calibration, lists, and intervals of differences."""
+
+import numpy as np
+from scipy.stats import rankdata
+
+from matching.arrays import Floats, Integers
+
+
+def auc(labels: Floats, scores: Floats) -> float:
+    """Return the chance that a positive stands above a negative, ties half; nan without both kinds."""
+    positive = labels > 0.5
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    if not positives or not negatives:
+        return float("nan")
+    ranks = rankdata(scores)
+    return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def ndcg(lists: Integers, labels: Floats, scores: Floats, k: int) -> float:
+    """Return nDCG@k, the mean over lists.
+
+    `lists[r]` names the list of row r. Lists without a positive or without a negative are left out: every order
+    of them is the best. Gain 1 for a positive, discount 1/log2(1 + place) (Järvelin and Kekäläinen 2002).
+    """
+    order = np.lexsort([-scores, lists])
+    starts = np.flatnonzero(np.diff(lists[order], prepend=lists[order][:1] - 1))
+    discounts = 1 / np.log2(np.arange(2, k + 2))
+    found = []
+    for gains in np.split(labels[order], starts[1:]):
+        if 0 < gains.sum() < len(gains):
+            best = discounts[: min(k, round(gains.sum()))].sum()
+            found.append(float(gains[:k] @ discounts[: len(gains[:k])]) / float(best))
+    return float(np.mean(found)) if found else float("nan")
+
+
+def calibration_error(labels: Floats, probabilities: Floats, bins: int = 10) -> float:
+    """Return the expected calibration error: mean gap of said and seen, by equal bins of [0, 1] (Guo 2017)."""
+    place = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(place, weights=labels - probabilities, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def gini(amounts: Floats) -> float:
+    """Return the Gini coefficient of what each one got: 0 all the same, towards 1 one has all; 0 of nothing."""
+    total = float(amounts.sum())
+    if not total:
+        return 0.0
+    ordered, count = np.sort(amounts), len(amounts)
+    return float((2 * np.arange(1, count + 1) - count - 1) @ ordered / (count * total))
+
+
+def interval(differences: Floats, seed: int, draws: int = 10_000, level: float = 0.95) -> tuple[float, float]:
+    """Return a percentile bootstrap interval of the mean of paired differences (Efron 1979)."""
+    chance = np.random.default_rng(seed)
+    means = differences[chance.integers(0, len(differences), (draws, len(differences)))].mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
