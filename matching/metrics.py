@@ -19,8 +19,9 @@ def auc(labels: Floats, scores: Floats) -> float:
 def ndcg(lists: Integers, labels: Floats, scores: Floats, k: int) -> float:
     """Return nDCG@k, the mean over lists.
 
-    `lists[r]` names the list of row r. Lists without a positive or without a negative are left out: every order
-    of them is the best. Gain 1 for a positive, discount 1/log2(1 + place) (Järvelin and Kekäläinen 2002).
+    `lists[r]` names the list of row r. Lists without a positive or without a negative are left out: every
+    order of them is the best. Gain 1 for a positive, discount 1/log2(1 + place) (Järvelin and Kekäläinen
+    2002).
     """
     order = np.lexsort([-scores, lists])
     starts = np.flatnonzero(np.diff(lists[order], prepend=lists[order][:1] - 1))
@@ -34,14 +35,16 @@ def ndcg(lists: Integers, labels: Floats, scores: Floats, k: int) -> float:
 
 
 def calibration_error(labels: Floats, probabilities: Floats, bins: int = 10) -> float:
-    """Return the expected calibration error: mean gap of said and seen, by equal bins of [0, 1] (Guo 2017)."""
+    """Return the expected calibration error: mean gap of said and seen, in equal bins (Guo 2017)."""
     place = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
     gaps = np.bincount(place, weights=labels - probabilities, minlength=bins)
     return float(np.abs(gaps).sum() / len(labels))
 
 
 def gini(amounts: Floats) -> float:
-    """Return the Gini coefficient of what each one got: 0 all the same, towards 1 one has all; 0 of nothing."""
+    """Return the Gini coefficient of what each one got: 0 all the same, towards 1 one has all; 0 of
+    nothing.
+    """
     total = float(amounts.sum())
     if not total:
         return 0.0

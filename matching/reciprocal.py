@@ -8,8 +8,8 @@ from matching.arrays import Floats
 def harmonic(forward: Floats, backward: Floats) -> Floats:
     """Return the harmonic mean of p(i→j) and p(j→i), in [0, 1]; 0 where both are 0.
 
-    Both must be calibrated probabilities: the mean of two scales says nothing. The harmonic mean stays near the
-    less willing side, so one side's enthusiasm cannot carry a pair (Neve and Palomares 2019).
+    Both must be calibrated probabilities: the mean of two scales says nothing. The harmonic mean stays near
+    the less willing side, so one side's enthusiasm cannot carry a pair (Neve and Palomares 2019).
     """
     total = forward + backward
     safe = np.where(total > 0, total, 1.0)
@@ -17,5 +17,7 @@ def harmonic(forward: Floats, backward: Floats) -> Floats:
 
 
 def both(forward: Floats, backward: Floats) -> Floats:
-    """Return the probability of a match if the two sides decide independently: what caps and expectations add."""
+    """Return the probability of a match if the two sides decide independently: what caps and expectations
+    add.
+    """
     return forward * backward
