@@ -14,15 +14,36 @@ days.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import xgboost
 
 from matching.arrays import Booleans, Floats, Integers
+from matching.cold import standardise
+from matching.metrics import auc
+from matching.rank import logistic
 
 DAY_S = 86_400
 HALF_LIVES_DAYS = (0.5, 2.0, 8.0)
 FIRST_ASKED = 3
 COMPONENTS = (4, 8, 16)
+WALK_ON = (0.5, 0.85)
+HEAT = 2.0
+SMALL = 1e-7
+RIDGE = 30.0
+ROUNDS = 120
+TREES: dict[str, object] = {
+    "objective": "binary:logistic",
+    "eta": 0.04,
+    "max_depth": 4,
+    "subsample": 0.6,
+    "colsample_bytree": 0.3,
+    "min_child_weight": 15,
+    "reg_lambda": 8,
+    "nthread": 2,
+    "seed": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -92,6 +113,8 @@ def pair_features(amounts: Floats, ages_days: Floats) -> Floats:
         *(_sum_of(values) for values in (degree, last_degree, *strength)),
         *(_least_of(values) for values in (degree, last_degree, *strength)),
         *spectral(circle, COMPONENTS),
+        *walks(np.log1p(recent[1])),
+        *walks(met.astype(np.float64)),
     ]
     return np.stack(features, axis=-1)
 
@@ -108,6 +131,88 @@ def spectral(circle: Floats, components: tuple[int, ...]) -> list[Floats]:
         kept = leading[:count]
         found.append((vectors[:, kept] * values[kept]) @ vectors[:, kept].T * len(circle))
     return found
+
+
+def walks(circle: Floats) -> list[Floats]:
+    """Return how near two people are for a random walk with restarts (Tong et al. 2006) and for spreading
+    heat.
+    """
+    count, found = len(circle), []
+    degree = np.maximum(circle.sum(axis=1), 1e-9)
+    step = circle / degree[:, None]
+    for stay in WALK_ON:
+        reached = (1 - stay) * np.linalg.inv(np.eye(count) - stay * step)
+        found += [np.log(reached + reached.T + SMALL), np.log(np.sqrt(reached * reached.T) + SMALL)]
+    three = step @ step @ step * count
+    found.append(np.log1p(three + three.T))
+    values, vectors = np.linalg.eigh(circle / np.sqrt(np.outer(degree, degree)))
+    heat = (vectors * np.exp(HEAT * (values - 1))) @ vectors.T * count
+    return [*found, np.log(np.maximum(heat, SMALL))]
+
+
+def evaluate(path: Path) -> dict[str, Any]:
+    """Return mean `auc` and `new_ties` over the asked days, and both of every day."""
+    contacts = Contacts.read(path)
+    count = contacts.amounts.shape[1]
+    once = np.triu_indices(count, 1)
+    days = []
+    for day in range(1, len(contacts.amounts)):
+        past = contacts.amounts[:day]
+        ages = (contacts.times_s[day] - contacts.times_s[:day]) / DAY_S
+        known = past.sum(axis=(0, 2)) > 0
+        asked = np.logical_and.outer(known, known)[once]
+        days.append(
+            Day(
+                pair_features(past, ages)[once][asked],
+                (contacts.amounts[day][once][asked] > 0) * 1.0,
+                past.sum(axis=0)[once][asked] == 0,
+            )
+        )
+    found = []
+    for asked_day in range(FIRST_ASKED - 1, len(days)):
+        scores = scored(days[:asked_day], days[asked_day])
+        label, new = days[asked_day].label, days[asked_day].new
+        found.append({"auc": auc(label, scores), "new_ties": auc(label[new], scores[new])})
+    means = {name: float(np.mean([one[name] for one in found])) for name in ("auc", "new_ties")}
+    return {**means, "people": count, "asked_days": found}
+
+
+@dataclass(frozen=True)
+class Day:
+    """The pairs asked on one day."""
+
+    features: Floats
+    label: Floats
+    """Whether they met that day."""
+    new: Booleans
+    """Who had not met before."""
+
+
+def scored(past: list[Day], asked: Day) -> Floats:
+    """Return log-odds of the asked day's pairs, fitted to past days; pairs that are new also by a model of
+    new ones.
+
+    Who meets again and who meets at all are two questions; the second has few answers and takes the first
+    along.
+    """
+    features = np.vstack([day.features for day in past])
+    label = np.concatenate([day.label for day in past])
+    new = np.concatenate([day.new for day in past])
+    everyone = _blend(features, label, asked.features, TREES)
+    strangers = _blend(features[new], label[new], asked.features, {**TREES, "max_depth": 3})
+    return np.where(asked.new, (everyone + strangers) / 2, everyone)
+
+
+def _blend(features: Floats, label: Floats, asked: Floats, trees: dict[str, object]) -> Floats:
+    booster = xgboost.train(trees, xgboost.DMatrix(features, label=label), ROUNDS)
+    design = np.column_stack([np.ones(len(features)), standardise(features)])
+    penalty = np.r_[1e-6, np.full(features.shape[1], RIDGE)]
+    line = np.column_stack([np.ones(len(asked)), standardise(asked, features)]) @ logistic(
+        design, label, penalty
+    )
+    return (
+        np.asarray(line + booster.predict(xgboost.DMatrix(asked), output_margin=True), dtype=np.float64) / 2
+    )
 
 
 def _sum_of(values: Floats) -> Floats:

@@ -47,7 +47,7 @@ class GraphFilter:
 
     @classmethod
     def fit(
-        cls, visits: csr_array, seed: int, rank: int = 256, blend: float = 0.3, sharpen: float = 1.0
+        cls, visits: csr_array, seed: int, rank: int = 320, blend: float = 0.3, sharpen: float = 1.0
     ) -> "GraphFilter":
         """`visits` is persons × places of ones; `blend` weighs the ideal pass, `sharpen` is the step's
         length.

@@ -196,9 +196,9 @@ def _beside(values: Floats, side: Integers) -> Floats:
 def _of_pair(evenings: Evenings, i: Integers, j: Integers) -> dict[str, Floats]:
     answers, moment = evenings.answers, evenings.decisions.moment
     interests, wishes = evenings.table(*INTERESTS), evenings.table(*PREFERENCES)
-    centred = np.nan_to_num(
-        interests - np.nanmean(interests, axis=1, keepdims=True, where=~np.isnan(interests))
-    )
+    answered = np.maximum((~np.isnan(interests)).sum(axis=1, keepdims=True), 1)
+    mean = np.nan_to_num(interests).sum(axis=1, keepdims=True) / answered
+    centred = np.nan_to_num(interests - mean)
     length = np.sqrt((centred**2).sum(axis=1))
     alike = (centred[i] * centred[j]).sum(axis=1) / np.maximum(length[i] * length[j], 1e-9)
     own = evenings.table(*SELF_RATINGS)
