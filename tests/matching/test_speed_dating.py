@@ -124,7 +124,7 @@ def test_labels_of_pure_chance_cannot_be_told(make_decisions, write_events, tmp_
 
 
 def test_crossed_effects_find_what_made_the_decisions(make_decisions, write_events, tmp_path):
-    path = write_events(tmp_path / "made.csv", make_decisions(7, people=20, cohorts=1), 7)
+    path = write_events(tmp_path / "made.csv", make_decisions(7, people=28, cohorts=2), 7)
     found = pairs_kept(read(path), 0)
     assert found["decision_auc"] > found["baseline"]["decision_auc"]
     assert found["decision_auc"] > 0.75
