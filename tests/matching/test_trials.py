@@ -184,9 +184,10 @@ def test_a_shift_a_new_gap_and_lost_calibration_are_alarms():
     assert population_stability(reference, np.where(chance.random(2_000) < 0.3, np.nan, values)) > PSI_ALARM
     said = chance.random(3_000)
     labels = (chance.random(3_000) < said) * 1.0
-    well = look({"x": reference}, {"x": values}, labels, said, 100, 99)
+    well = look({"x": reference}, {"x": values}, labels=labels, probabilities=said, asked=100, served=99)
     assert well.alarms() == []
-    ill = look({"x": reference}, {"x": values + 2}, labels, np.clip(said + 0.3, 0, 1), 100, 50)
+    off = np.clip(said + 0.3, 0, 1)
+    ill = look({"x": reference}, {"x": values + 2}, labels=labels, probabilities=off, asked=100, served=50)
     assert len(ill.alarms()) == 3
 
 
