@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import json
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ from matching.speed_dating import ANSWERS, PROFILE, SCHEDULE, read
 
 FIGURES = ("decision_auc", "match_auc", "ndcg5")
 
+
+def _listed(names: tuple[str, ...]) -> str:
+    return textwrap.fill(", ".join(names), 92, break_on_hyphens=False).replace("\n", "\n" + " " * 16)
+
+
 SPEED_DATING = f"""
 Two-sided matching on the speed-dating experiment of Fisman and Iyengar ("Gender Differences in Mate
 Selection: Evidence from a Speed Dating Experiment", QJE 2006): a row a directed date, columns as its authors
@@ -30,7 +36,7 @@ published them.
 
 protocols
   A  5-fold by unordered pair (both directions of a pair in one fold), dealt by the seed
-  B  of each evening the first 60 %% of rounds are known, the last 40 %% are asked
+  B  of each evening the first 60 % of rounds are known, the last 40 % are asked
   C  5-fold by evening, dealt by the seed: nobody in a kept evening has decided anything (profile only)
   --test-waves: C with these evenings kept; without --train-waves all others train. Beside it `online`: the
   kept evenings as they pass, each round asked with the rounds before it known.
@@ -39,18 +45,20 @@ figures
   decision_auc  AUC of p(i says yes to j) over directed dates
   match_auc     AUC of the harmonic mean of both directions over pairs
   ndcg5         nDCG@5 of each rater's asked partners (of one fold) by p(i says yes to j), mean over the
-  lists that hold both a yes and a no ece           expected calibration error, ten bins baseline      the
-  same of popularity + selectivity: log-odds of the shrunk received rate of j plus those of the shrunk give
-  rate of i, from the same known labels paired        with --runs: mean of model - baseline over the seeds
-  and its 95 %% bootstrap interval
+                lists that hold both a yes and a no
+  ece           expected calibration error, ten bins
+  baseline      the same of popularity + selectivity: log-odds of the shrunk received rate of j plus those of
+                the shrunk give rate of i, from the same known labels
+  paired        with --runs: mean of model - baseline over the seeds and its 95 % bootstrap interval
 
 features, all known before the date
-  columns read  {", ".join([*SCHEDULE, *ANSWERS])}
-  made of them  {", ".join(PROFILE)}
-  from labels   rates given and received, residual attractiveness, crossed effects: of known labels only, for
-  training out-of-fold (10 folds of pairs) Unknown columns are ignored. The run is refused if an answer
-  differs within a person or all but states the outcome. Scorecards, later questionnaires, race, origin, zip
-  code, income and religion are no features.
+  columns read  {_listed(SCHEDULE + ANSWERS)}
+  made of them  {_listed(PROFILE)}
+  from labels   rates given and received, residual attractiveness, crossed effects: of known labels only,
+                for training out-of-fold (10 folds of pairs)
+
+  Unknown columns are ignored. The run is refused if an answer differs within a person or all but states the
+  outcome. Scorecards, later questionnaires, race, origin, zip code, income and religion are no features.
 
 seed
   deals the folds, and goes to the trees and to feature dropout; the same seed gives the same figures.
@@ -61,9 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one evaluation; 0 done, 2 refused."""
     options = _parser().parse_args(arguments)
     try:
-        with np.errstate(all="raise", under="ignore"):
-            found = options.run(options)
-    except (LeakError, ValueError, OSError) as refused:
+        found = options.run(options)
+    except (LeakError, ArithmeticError, ValueError, OSError) as refused:
         print(f"refused: {refused}", file=sys.stderr)
         return 2
     print(json.dumps(found) if options.json else json.dumps(found, indent=2))

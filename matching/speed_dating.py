@@ -39,6 +39,9 @@ LABEL = "dec"
 TOO_GOOD = 0.85
 """No honest answer correlates like this with how often its giver was chosen or chose: the best has .3."""
 
+ENOUGH_PEOPLE = 30
+"""Of fewer a correlation says nothing."""
+
 ORDER_TELLS = 0.15
 """AUC that the order alone may be away from one half; the first date of an evening is a little luckier."""
 
@@ -122,7 +125,11 @@ def check_plausible(evenings: Evenings) -> None:
         rate = np.bincount(side, weights=label, minlength=people) / count
         for name, values in evenings.answers.items():
             there = ~np.isnan(values)
-            if np.ptp(values[there]) > 0 and abs(np.corrcoef(values[there], rate[there])[0, 1]) > TOO_GOOD:
+            if (
+                there.sum() >= ENOUGH_PEOPLE
+                and np.ptp(values[there]) > 0
+                and abs(np.corrcoef(values[there], rate[there])[0, 1]) > TOO_GOOD
+            ):
                 raise LeakError(f"{name} all but states how often its person was chosen or chose")
 
 
