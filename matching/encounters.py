@@ -31,8 +31,8 @@ COMPONENTS = (4, 8, 16)
 WALK_ON = (0.5, 0.85)
 HEAT = 2.0
 SMALL = 1e-7
-RIDGE = 30.0
-ROUNDS = 120
+RIDGE = 100.0
+ROUNDS = 40
 TREES: dict[str, object] = {
     "objective": "binary:logistic",
     "eta": 0.04,
