@@ -37,7 +37,7 @@ SCHEDULE = ("iid", "pid", "wave", "order")
 LABEL = "dec"
 
 TOO_GOOD = 0.85
-"""No honest answer correlates like this with how often its giver was chosen or chose: the best has .3."""
+"""No honest answer correlates so with how often its giver was chosen or chose: the strongest has .27."""
 
 ENOUGH_PEOPLE = 30
 """Of fewer a correlation says nothing."""
