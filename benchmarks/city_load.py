@@ -1,6 +1,7 @@
 """What drives a city: a crowd that walks on open sockets, and visitors whose every move causes an event."""
 
 import contextlib
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -246,17 +247,21 @@ class CityLoad:
 
             return watch
 
+        def arrive(until_s: float) -> None:
+            """The second fixes of those who set out before."""
+            while second and second[0][0] <= until_s:
+                _, number, frame, enters = second.pop(0)
+                if enters:
+                    started[number] = time.monotonic()
+                visitors[number].mover.send(frame)
+
         def every() -> float:
             nonlocal due_s, move_s
             now_s = time.monotonic()
             while fixes_per_s and due_s <= now_s:
                 self._fix(next(crowd))
                 due_s += 1 / fixes_per_s
-            while second and second[0][0] <= now_s:
-                _, number, frame, enters = second.pop(0)
-                if enters:
-                    started[number] = time.monotonic()
-                visitors[number].mover.send(frame)
+            arrive(now_s)
             if move_s <= now_s:
                 move_s += 1 / moves_per_s
                 number = next(turn)
@@ -271,6 +276,8 @@ class CityLoad:
 
         self.fan.watch = {first + number: listener(number) for number in range(len(visitors))}
         self._run(time.monotonic() + seconds, every)
+        self._run(time.monotonic() + _PAUSE_S)
+        arrive(math.inf)
         self._run(time.monotonic() + 1.0)
         self._drain()
         into.unheard += len(started)
