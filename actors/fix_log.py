@@ -31,7 +31,7 @@ Done = Callable[[], None]
 
 class FixLog:
     """Of one shard; `follow` has all rows, whatever becomes of them here. A gathered batch is bounded by what
-    senders have in flight, as they wait for it.
+    comes while an append is waited for: the client of Valkey gives up after two seconds.
     """
 
     def __init__(self, shard: Hosting, follow: Callable[[LoggedRows], None]) -> None:

@@ -135,7 +135,7 @@ class PositionIntake:
         people = [known(user) for user in records["user"].tolist()]
         is_ready = np.array([each is not None and is_free(each) for each in people])
         if is_ready.any():
-            fast = [each for each in people if each is not None and is_free(each)]
+            fast = [each for each, ready in zip(people, is_ready.tolist(), strict=True) if each and ready]
             taken = self._judge(records[is_ready], fast)
             answers = []
             for number, (link, _, _) in enumerate(waiting):

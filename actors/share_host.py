@@ -83,7 +83,7 @@ class ShareHost:
     def gateway_lost(self, activation: Activation, gateway: str) -> None:
         now_ms = self._shard.now_ms()
         for followed in activation.state.shares.followed.values():
-            share_views.gateway_lost(followed, gateway, now_ms)
+            followed.maps.gateway_lost(gateway, now_ms)
 
     def slots_moved(self, slots: set[int]) -> None:
         """These slots begin anew somewhere: who looks at a share from there says so again."""
@@ -101,7 +101,7 @@ class ShareHost:
         elif own.given:
             self._moved(activation, now_ms)
         for followed in list(own.followed.values()):
-            followed.kept.expire(now_ms)
+            followed.maps.kept.expire(now_ms)
             if now_ms >= followed.ends_at_ms:
                 self._over(activation, followed)
             elif not followed.is_wanted:
@@ -207,7 +207,7 @@ class ShareHost:
         elif isinstance(message, wire.Unsubscribe) and message.ch.startswith(PREFIX):
             followed = activation.state.shares.followed.get(share_views.share_of(message.ch))
             if followed is not None:
-                share_views.unsubscribed(followed, message, waiting.gateway, self._shard.now_ms())
+                followed.maps.unsubscribed(message, waiting.gateway, self._shard.now_ms())
                 if not followed.is_wanted:
                     self._leave(activation, followed)
             waiting.asker.answer({})

@@ -9,14 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from actors import messages as wire
-from actors.effects import Answer, Asker, Effect, Refuse, Send
-from actors.near import KeptViews, NearView
+from actors.effects import Asker, Effect, Refuse, Send
+from actors.map_views import MapViews
 from actors.protocol import ErrorCode
-from geo.privacy import Audience
-from geo.proximity import MapView
 
 if TYPE_CHECKING:
     from actors.person import UserState
@@ -39,14 +35,12 @@ class Followed:
     place: dict[str, Any] | None
     version: int
     ask_at_ms: int
-    views: dict[str, NearView] = field(default_factory=dict)
-    """Connection → what it holds."""
-    kept: KeptViews = field(default_factory=KeptViews)
+    maps: MapViews = field(default_factory=MapViews)
 
     @property
     def is_wanted(self) -> bool:
         """Somebody looks, or may come back to it."""
-        return bool(self.views or self.kept.by_epoch)
+        return bool(self.maps.views or self.maps.kept.by_epoch)
 
     def rows(self) -> dict[str, Any]:
         """What the map holds now."""
@@ -69,31 +63,7 @@ def subscribed(  # noqa: PLR0917
     """A connection's subscription of a share that it may see."""
     if message.mode != "map":
         return [Refuse(asker, ErrorCode.BAD_REQUEST, "a share is a map")]
-    view = _view(message, gateway, new_id())
-    result: dict[str, Any] = {
-        "ch": PREFIX + followed.share, "mode": "map", "phase": "live", "pubs": [], "recovered": True,
-        "was_recovering": message.epoch != "",
-    }  # fmt: skip
-    before = _continued(followed, message, now_ms)
-    followed.views[message.conn] = view
-    if message.shadow is not None and message.epoch:
-        # The gateway says what this connection holds: go on from there, with deltas.
-        held = {key: (None, version) for key, version in message.shadow.items()}
-        view.epoch, view.seen = message.epoch, MapView(max(message.offset, 0), held)
-        view.floor = view.seen.version
-        result |= {"epoch": view.epoch, "offset": view.seen.version}
-        return [Answer(asker, result), *_shows(view, followed.rows())]
-    if before is not None:
-        view.takes_after(before)
-        view.tells(followed.rows())
-        rows = view.since(message.offset)
-        if rows is not None:
-            result |= {"epoch": view.epoch, "offset": view.seen.version, "k": rows, "shadow": view.shadow()}
-            return [Answer(asker, result)]
-        view = followed.views[message.conn] = _view(message, gateway, new_id())
-    view.tells(followed.rows())
-    result |= {"epoch": view.epoch, "offset": view.seen.version, "recovered": False}
-    return [Answer(asker, result | {"state": view.seen.state()})]
+    return followed.maps.subscribed(message, asker, gateway, followed.rows(), now_ms, new_id)
 
 
 def shown(followed: Followed, told: wire.ShareShown) -> list[Effect]:
@@ -101,55 +71,19 @@ def shown(followed: Followed, told: wire.ShareShown) -> list[Effect]:
     if told.version < followed.version:
         return []
     followed.version, followed.place = told.version, told.place
-    return [effect for view in followed.views.values() for effect in _shows(view, followed.rows())]
+    return followed.maps.show(lambda _: followed.rows())
 
 
 def over(state: UserState, followed: Followed) -> list[Effect]:
     """The share has ended for this viewer: the row goes, and then the subscriptions end."""
     del state.shares.followed[followed.share]
-    effects: list[Effect] = []
-    for view in followed.views.values():
-        end = wire.Unsubscribed(view.channel, state.user, int(ErrorCode.DENIED), "this share has ended")
-        effects += [*_shows(view, {}), Send(view.gateway, end)]
-    return effects
-
-
-def unsubscribed(followed: Followed, message: wire.Unsubscribe, gateway: str, now_ms: int) -> None:
-    """Only of what the connection has through this gateway: another may have taken its session up."""
-    view = followed.views.get(message.conn)
-    if view is not None and view.gateway == gateway:
-        del followed.views[message.conn]
-        if not message.clean:
-            followed.kept.keep(view, now_ms)
-
-
-def gateway_lost(followed: Followed, gateway: str, now_ms: int) -> None:
-    """A gateway's link is gone, and its subscriptions with it."""
-    for conn in [conn for conn, view in followed.views.items() if view.gateway == gateway]:
-        followed.kept.keep(followed.views.pop(conn), now_ms)
-
-
-def _view(message: wire.Subscribe, gateway: str, epoch: str) -> NearView:
-    return NearView(
-        conn=message.conn, gateway=gateway, channel=message.ch, epoch=epoch, radius_m=0.0,
-        audience=Audience.NOBODY, seen=MapView(),
-    )  # fmt: skip
-
-
-def _continued(followed: Followed, message: wire.Subscribe, now_ms: int) -> NearView | None:
-    """The view that a subscription with a position goes on from."""
-    if not message.epoch or message.offset < 0 or message.shadow is not None:
-        return None
-    for view in followed.views.values():
-        if view.epoch == message.epoch:
-            return view
-    return followed.kept.take(message.epoch, now_ms)
-
-
-def _shows(view: NearView, rows: dict[str, Any]) -> list[Effect]:
-    changes = view.tells(rows)
-    if not changes:
-        return []
-    shadow = {change[0]: change[3] if len(change) == 4 else -1 for change in changes}
-    push = wire.PushMap(view.channel, view.seen.version, msgspec.json.encode(changes), shadow)
-    return [Send(view.gateway, push)]
+    return [
+        *followed.maps.show(lambda _: {}),
+        *(
+            Send(
+                view.gateway,
+                wire.Unsubscribed(view.channel, state.user, int(ErrorCode.DENIED), "this share has ended"),
+            )
+            for view in followed.maps.views.values()
+        ),
+    ]
