@@ -81,10 +81,11 @@ class Housekeeping:
         everybody = list(shard.activations.values())
         for start in range(0, len(everybody), SLICE):
             now_ms = shard.now_ms()
-            for number, activation in enumerate(everybody[start : start + SLICE], self._sweeps):
+            for activation in everybody[start : start + SLICE]:
                 if activation.stage is not Stage.ACTIVE or activation.busy:
                     continue
-                if is_routine and number % REST_SWEEPS and is_at_rest(activation, now_ms):
+                is_their_turn = (activation.slot + self._sweeps) % REST_SWEEPS == 0
+                if is_routine and not is_their_turn and is_at_rest(activation, now_ms):
                     continue
                 host = shard.hosts[activation.kind]
                 host.expire(activation, now_ms)

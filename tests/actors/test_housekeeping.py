@@ -5,7 +5,7 @@ from typing import Any
 from actors import messages as wire
 from actors.activation import MAILBOX_HARD, MAILBOX_SOFT, Activation
 from actors.effects import Asker
-from actors.housekeeping import coldest
+from actors.housekeeping import AT_REST_MS, REST_SWEEPS, coldest
 from actors.placement import slot_of
 from actors.protocol import EngineError, ErrorCode
 
@@ -102,3 +102,22 @@ def test_no_more_go_than_are_wanted_and_all_if_that_is_too_little() -> None:
     assert [each.key for each in coldest(some, weights, 150)] == ["3", "2"]
     assert len(coldest(some, weights, 10_000)) == 4
     assert not coldest(some, weights, 0)
+
+
+async def test_a_person_at_rest_is_swept_once_in_five_times_and_others_each_time(small: Any) -> None:
+    people = [await small.person() for _ in range(4)]
+    for person in people:
+        await small.subscribe(f"me@{person}", person, "c")
+    shard, swept = shard_of(small, "user", people[0]), []
+    own = [person for person in people if shard_of(small, "user", person) is shard]
+    shard.hosts["user"].expire = lambda activation, _: swept.append(activation.key)
+    later_ms = shard.now_ms() + AT_REST_MS + 1
+    shard.now_ms = lambda: later_ms
+    for _ in range(REST_SWEEPS):
+        await shard.housekeeping.sweep(is_routine=True)
+    assert sorted(swept) == sorted(own)
+    swept.clear()
+    shard.activations["user", own[0]].turned_at_ms = later_ms
+    for _ in range(REST_SWEEPS):
+        await shard.housekeeping.sweep(is_routine=True)
+    assert swept.count(own[0]) == REST_SWEEPS
