@@ -61,7 +61,7 @@ async def test_nothing_overflows_and_every_part_is_reached(browser: Chromium, si
 
 async def test_somebody_near_appears_moves_and_goes(town: Town, browser: Chromium) -> None:
     """As a coarse cell with handle and band: in the list, on the map and in the events."""
-    place, clock = Place(), Clock(600)
+    place, clock = Place(), Clock()
     other = town.person()
     walker = await town.connected(other)
     visitor = await browser.visitor()
