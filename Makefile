@@ -8,7 +8,7 @@ BIN := .venv/bin
 DATA := $(if $(HEREABOUTS_DATA),$(HEREABOUTS_DATA),.hereabouts)
 STAMP := .venv/.made-from-lock
 REPLAY := --speed 6 --part 15 --people 8 --places 3 --loop
-EXTRAS := --extra dev --extra bench --extra numba
+EXTRAS := --extra dev --extra bench --extra nlp --extra numba
 
 # The first Python from 3.11 on that really runs: a version manager's shim may only complain.
 FIND_PYTHON = for python in "$$PYTHON" python3.11 python3 python3.12 python3.13; do \

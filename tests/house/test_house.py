@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("geo", "matching", "storage", "identity", "actors", "serve_app", "cluster")
+PACKAGES = ("geo", "matching", "nlp", "storage", "identity", "actors", "serve_app", "cluster")
 TOOLS = Path(sys.executable).parent
 LINES_LIMIT = 400
 

@@ -1,0 +1,1 @@
+"""Programs to submit to the cluster with `ray job submit`: heads trained from given data."""
