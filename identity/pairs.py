@@ -3,9 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from identity.connections import Action, Step, View, other_of, step, view
+from identity.connections import Action, Step, View, other_of, settle, step, view
+from identity.feedback import LIKES, learn
 from storage.accounts import living_users
 from storage.connections import lock_pair, pairs_of, save_pair, shared_rooms
+from storage.decisions import lock_both
 from storage.ids import UserId
 from storage.outbox import Touch, append_user_event, write_event
 from storage.shares import end_between
@@ -32,9 +34,13 @@ async def act(
     now: datetime,
     *,
     expected_version: int | None = None,
+    model: str | None = None,
+    source: str | None = None,
 ) -> tuple[View, list[Touch]]:
     """Carries out `action` and returns the pair as `me` sees it, and the virtual actors it touched.
 
+    A request, an acceptance and a pass that change something are decisions that matching learns from;
+    `model` says whose score was seen, `source` what had brought the two together.
     Raises NobodyError, SelfConnectionError, IllegalTransitionError (VersionMismatchError) or
     VersionRequiredError; nothing is stored then, but for a block by somebody who is blocked already.
     """
@@ -42,7 +48,10 @@ async def act(
         raise SelfConnectionError
     low, high = sorted((me, other))
     async with pool.acquire() as connection, connection.transaction():
-        if other not in await living_users(connection, [other]):
+        if action in LIKES:
+            # First of all: a transaction's id, which orders the log, is given out at its first write.
+            await lock_both(connection, me, other)
+        if len(await living_users(connection, [me, other])) < 2:
             raise NobodyError
         row = await lock_pair(connection, low, high, now)
         outcome = step(row, me, action, now, expected_version=expected_version)
@@ -51,6 +60,8 @@ async def act(
             await save_pair(connection, outcome.pair)
         if outcome.event is not None:
             touches = await _tell(connection, me, outcome)
+        if action in LIKES and outcome.pair != settle(row, now):
+            await learn(connection, me, other, LIKES[action], now, model, source)
     seen = view(outcome.pair, me, now)
     if seen is None or not outcome.found:
         raise NobodyError

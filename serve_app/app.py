@@ -15,6 +15,7 @@ from serve_app.routes import (
     auth,
     cells,
     connections,
+    decisions,
     fences,
     health,
     me,
@@ -34,8 +35,8 @@ from serve_app.tracing import Tracing
 __all__ = ["ApiConfig", "build_api", "build_app"]
 
 _ROUTERS = (
-    auth, me, users, connections, rooms, messages, fences, shares, places, own_positions, positions, cells,
-    realtime, health, page,
+    auth, me, users, connections, decisions, rooms, messages, fences, shares, places, own_positions,
+    positions, cells, realtime, health, page,
 )  # fmt: skip
 
 

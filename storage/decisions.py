@@ -63,6 +63,16 @@ async def append(  # noqa: PLR0917 - a row
     )
 
 
+async def last_answer(connection: Any, rater: str, ratee: str) -> bool | None:
+    """Whether the rater's last decision about the other was a like; None: there was none."""
+    likes: bool | None = await connection.fetchval(
+        "SELECT likes FROM decisions WHERE rater_id = $1 AND ratee_id = $2 ORDER BY seq DESC LIMIT 1",
+        rater,
+        ratee,
+    )
+    return likes
+
+
 async def read(connection: Any, after: Offset, limit: int) -> list[DecisionRow]:
     """What was decided after an offset, in order, up to the oldest transaction that still runs."""
     rows = await connection.fetch(
