@@ -24,6 +24,7 @@ from serve_app.routes import (
     page,
     places,
     positions,
+    preferences,
     realtime,
     rooms,
     shares,
@@ -36,7 +37,7 @@ __all__ = ["ApiConfig", "build_api", "build_app"]
 
 _ROUTERS = (
     auth, me, users, connections, decisions, rooms, messages, fences, shares, places, own_positions,
-    positions, cells, realtime, health, page,
+    positions, cells, preferences, realtime, health, page,
 )  # fmt: skip
 
 

@@ -143,7 +143,7 @@ def _visibility(account: Account, now: datetime) -> Visibility:
     )
 
 
-def _gone() -> Refusal:
+def account_gone() -> Refusal:
     return Refusal(ErrorCode.UNAUTHORIZED, "This account is not there any more.")
 
 
@@ -152,7 +152,7 @@ async def get_me(me: Caller, here: ServicesHere, response: Response) -> OwnProfi
     """My account; `ETag` is its version."""
     account = await load_account(here.pool, me.user)
     if account is None:
-        raise _gone()
+        raise account_gone()
     return _own(account, here, response)
 
 
@@ -165,7 +165,7 @@ async def patch_me(
     if_match: Annotated[str, Header(description="The `ETag` that was read, or `*`", max_length=64)] = "",
 ) -> OwnProfile:
     """Changes what is given. 412 without `If-Match`, or when the account has another version by now."""
-    version = _version(if_match)
+    version = version_of(if_match)
     async with here.pool.acquire() as connection, connection.transaction():
         account = await update_profile(
             connection,
@@ -178,8 +178,8 @@ async def patch_me(
         )
         if account is None:
             if await load_account(connection, me.user) is None:
-                raise _gone()
-            raise _another_version()
+                raise account_gone()
+            raise another_version()
         touches = [("user", me.user)] if changes.places is not None else []
         await write_event(
             connection, type="user.changed", aggregate=f"user:{me.user}", payload={}, touches=touches
@@ -188,16 +188,16 @@ async def patch_me(
     return _own(account, here, response)
 
 
-def _version(if_match: str) -> int | None:
+def version_of(if_match: str) -> int | None:
     if if_match == "*":
         return None
     given = if_match.removeprefix("W/").strip('"')
     if not (given.isascii() and given.isdecimal() and len(given) < 19):
-        raise _another_version()
+        raise another_version()
     return int(given)
 
 
-def _another_version() -> Refusal:
+def another_version() -> Refusal:
     return Refusal(ErrorCode.BAD_REQUEST, "If-Match does not name the current version.", status=412)
 
 
@@ -216,7 +216,7 @@ async def put_visibility(wanted: VisibilityWish, me: Caller, here: ServicesHere)
             await reminders.remove(connection, "user", me.user, _GHOST_ENDS)
         account = await load_account(connection, me.user)
         if account is None:
-            raise _gone()
+            raise account_gone()
         visibility = _visibility(account, now)
         await write_event(
             connection,

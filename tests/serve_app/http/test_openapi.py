@@ -29,7 +29,7 @@ async def test_every_resource_of_the_first_slice_is_there(document):
         "POST /v1/auth/register", "POST /v1/auth/login", "POST /v1/auth/refresh", "POST /v1/auth/logout",
         "GET /v1/me", "PATCH /v1/me", "PUT /v1/me/visibility", "PUT /v1/me/fences/{fence}",
         "GET /v1/users/{user}", "GET /v1/connections", "PUT /v1/connections/{user}",
-        "POST /v1/decisions",
+        "POST /v1/decisions", "GET /v1/me/preferences", "PUT /v1/me/preferences",
         "GET /v1/rooms", "POST /v1/rooms", "GET /v1/rooms/{room}",
         "PUT /v1/rooms/{room}/members/{user}", "DELETE /v1/rooms/{room}/members/{user}",
         "GET /v1/rooms/{room}/messages", "POST /v1/rooms/{room}/messages",
