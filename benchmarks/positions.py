@@ -28,13 +28,13 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from benchmarks import results
-from benchmarks.city import RADIUS_M, City, EngineCity, Ground, RedisCity
-from benchmarks.city_load import CityLoad, Latency
 from benchmarks.cpu import memory_kib
 from benchmarks.machine import describe
 from benchmarks.peers.processes import NotInstalledError, installed
 from benchmarks.peers.redis_geo import redis_geo
 from benchmarks.servers import Server, engine, free_port
+from benchmarks.walkers import RADIUS_M, City, EngineCity, Ground, RedisCity
+from benchmarks.walkers_load import CityLoad, Latency
 
 SIDE_M = 40_000.0
 MOVES_PER_S = 60.0

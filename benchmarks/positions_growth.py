@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks import plot, results
-from benchmarks.city import RADIUS_M, City, Ground
-from benchmarks.city_load import CityLoad
 from benchmarks.machine import describe
 from benchmarks.positions import SERVERS, SIDE_M, fenced, saturated
+from benchmarks.walkers import RADIUS_M, City, Ground
+from benchmarks.walkers_load import CityLoad
 
 _PLACES_DEG = 4.0
 _SPARE = 50

@@ -10,10 +10,10 @@ from itertools import cycle, islice
 from typing import Any
 
 from benchmarks import results
-from benchmarks.city import City, Ground, Visitor, Walker
 from benchmarks.cpu import TreeClock
 from benchmarks.dialing import Step, dial
 from benchmarks.sockets import Fan, Stream
+from benchmarks.walkers import City, Ground, Visitor, Walker
 
 ANSWER = b'"ok":true'
 _REFUSED, _TEMPORARY = b'"err"', b'"temp":true'
