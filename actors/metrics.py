@@ -59,6 +59,12 @@ METRICS: dict[str, Metric] = {
     "fixes_not_logged": Metric("counter", "Fixes that Valkey did not take when they came."),
     "fixes_not_live": Metric("counter", "Fixes that moved nobody, by why.", ("reason",)),
     "refusals": Metric("counter", "Requests that a shard refused, by error code.", ("code",)),
+    # the Matcher
+    "match_people": Metric("gauge", "People in the Matcher's table."),
+    "match_request_s": Metric(
+        "histogram", "Seconds that the Matcher computed for one request.", (), TICK_BOUNDS_S
+    ),
+    "match_scores": Metric("counter", "Pair scores that were asked of the Matcher."),
     # all
     "handoffs": Metric("counter", "Slots handed from one shard to another, by why.", ("reason",)),
     "hung_shards": Metric("counter", "Shards that fell silent and lost their slots."),

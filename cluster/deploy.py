@@ -23,6 +23,7 @@ from cluster.fleet import FleetError, Node
 from cluster.ray_head import NAMESPACE
 from serve_app.app import ApiConfig, build_api
 from serve_app.gateway import GatewayConfig, build_gateway
+from serve_app.matcher import APP, MatcherConfig, build_matcher
 
 TEMPLATE_TIMEOUT_S = 90.0
 
@@ -59,6 +60,9 @@ def deploy(order: dict[str, Any]) -> dict[str, Any]:
             serve.RunTarget(build_gateway(gateway), name="hereabouts-gateway", route_prefix="/rt"),
             serve.RunTarget(
                 build_api(ApiConfig(**_values(order["api"]))), name="hereabouts-api", route_prefix="/"
+            ),
+            serve.RunTarget(
+                build_matcher(MatcherConfig(**_values(order["matcher"]))), name=APP, route_prefix=None
             ),
         ]
     )

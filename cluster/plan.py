@@ -71,6 +71,7 @@ def deployment(
                 "connections_per_user": settings.connections_per_user,
             },
         },
+        "matcher": {"database_url": database_url, "redis_url": redis_url, "site": site},
         "api": {
             "run_dir": run_dir,
             "database_url": database_url,

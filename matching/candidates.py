@@ -4,8 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from typing import Generic, TypeVar
 
 LIMIT = 200
+
+Person = TypeVar("Person", str, int)
+"""An id, or a row of a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +27,13 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Generic[Person]):
     """Who is out for one person, whatever they wish."""
 
-    person: str
-    blocked: AbstractSet[str] = field(default_factory=frozenset)
+    person: Person
+    blocked: AbstractSet[Person] = field(default_factory=frozenset)
     """Either way: whom they blocked and who blocked them."""
-    decided: AbstractSet[str] = field(default_factory=frozenset)
+    decided: AbstractSet[Person] = field(default_factory=frozenset)
 
 
 def fit(one: Wishes, other: Wishes, distance_m: float) -> bool:
@@ -45,16 +49,16 @@ def fit(one: Wishes, other: Wishes, distance_m: float) -> bool:
 
 
 def gather(
-    standing: Standing,
-    sources: Mapping[str, Iterable[str]],
+    standing: Standing[Person],
+    sources: Mapping[str, Iterable[Person]],
     limit: int = LIMIT,
-) -> dict[str, str]:
+) -> dict[Person, str]:
     """Return at most `limit` candidates and the source that named each first, in turns over the sources.
 
     Sources (the live H3 disk, neighbours by embedding, collaborative, matches of matches, shared interests)
     list their best first; none crowds out the others. Never self, blocked or already decided (MATCH-8).
     """
-    found: dict[str, str] = {}
+    found: dict[Person, str] = {}
     for person, source in _in_turns(sources):
         if len(found) >= limit:
             break
@@ -63,24 +67,25 @@ def gather(
     return found
 
 
-def _in_turns(sources: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, str]]:
+def _in_turns(sources: Mapping[str, Iterable[Person]]) -> Iterator[tuple[Person, str]]:
     for row in zip_longest(*sources.values()):
         for source, person in zip(sources, row, strict=True):
             if person is not None:
                 yield person, source
 
 
-def matches_of_matches(person: str, matches: Mapping[str, AbstractSet[str]]) -> list[str]:
+def matches_of_matches(person: Person, matches: Mapping[Person, AbstractSet[Person]]) -> list[Person]:
     """Return who matched with those who matched with the same people, by how many ways; ties by id.
 
     Person – match – that one's other matches – their matches: of the side that the person looks for.
     """
-    ways: dict[str, int] = {}
-    mine = matches.get(person, frozenset())
+    ways: dict[Person, int] = {}
+    nobody: AbstractSet[Person] = frozenset()
+    mine = matches.get(person, nobody)
     for match in mine:
-        for peer in matches.get(match, frozenset()):
+        for peer in matches.get(match, nobody):
             if peer != person:
-                for candidate in matches.get(peer, frozenset()):
+                for candidate in matches.get(peer, nobody):
                     ways[candidate] = ways.get(candidate, 0) + 1
     return sorted(
         (one for one in ways if one not in mine and one != person), key=lambda one: (-ways[one], one)

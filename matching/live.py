@@ -1,0 +1,252 @@
+"""Everybody who may be shown to somebody, as columns in memory (MATCH-6, MATCH-8, ML-12).
+
+A person has a row number for as long as the table lives; it is not given out again, so what others hold about
+somebody who was removed leads nowhere. Changes cost O(1), and a table that was fed in any batches equals one
+that was filled at once.
+"""
+
+from array import array
+from collections.abc import Iterable, Sequence
+from datetime import date
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from matching.arrays import Booleans, Floats
+
+Rows = npt.NDArray[np.int64]
+Numbers: TypeAlias = "array[int]"
+"""Four bytes each."""
+
+GENDERS = {"woman": 1, "man": 2, "other": 4}
+MOST_GOALS = 63
+"""Kinds of goals that the table tells apart; a further kind counts as one, the last bit."""
+_TALLY = 5
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person is and wants, as the `preferences` and `users` tables say it."""
+
+    user: str
+    status: str = "active"
+    birth_date: date
+    is_listed: bool = True
+    gender: str | None = None
+    seeks: Sequence[str] = ()
+    goals: Sequence[str] = ()
+    age_from: int = 18
+    age_to: int = 150
+    within_m: int | None = None
+    interests: Sequence[str] = ()
+
+
+class Vocabulary:
+    """Numbers for words, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self._numbers: dict[str, int] = {}
+
+    def number(self, word: str) -> int:
+        found = self._numbers.get(word)
+        if found is None:
+            found = self._numbers[word] = len(self.words)
+            self.words.append(word)
+        return found
+
+
+class People:
+    """The table. Rows are numbers from 0; all columns have at least `len(people)` of them."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.row_of: dict[str, int] = {}
+        self.tags = Vocabulary()
+        self._goals = Vocabulary()
+        self._capacity = 0
+        self.born: npt.NDArray[np.int32]
+        """Birth date as yyyymmdd, so that an age is (today − born) // 10000."""
+        self.is_shown: Booleans
+        """Active, listed, not removed: may be recommended."""
+        self.is_active: Booleans
+        self.gender: npt.NDArray[np.uint8]
+        self.seeks: npt.NDArray[np.uint8]
+        self.goals: npt.NDArray[np.uint64]
+        self.age_from: npt.NDArray[np.int16]
+        self.age_to: npt.NDArray[np.int16]
+        self.within_m: npt.NDArray[np.float32]
+        self.tally: Floats
+        """given, given_yes, received, received_yes, surprise."""
+        self._columns: dict[str, npt.NDArray[Any]] = {
+            "born": np.zeros(0, np.int32),
+            "is_shown": np.zeros(0, np.bool_),
+            "is_active": np.zeros(0, np.bool_),
+            "gender": np.zeros(0, np.uint8),
+            "seeks": np.zeros(0, np.uint8),
+            "goals": np.zeros(0, np.uint64),
+            "age_from": np.zeros(0, np.int16),
+            "age_to": np.zeros(0, np.int16),
+            "within_m": np.zeros(0, np.float32),
+            "tally": np.zeros((0, _TALLY), np.float64),
+        }
+        self._publish()
+        self.interests: list[Numbers] = []
+        """By row, numbers of tags, ascending."""
+        self.given: list[Numbers | None] = []
+        """By row, decisions in order: the other's row × 2 + likes."""
+        self.received: list[Numbers | None] = []
+        self.blocked: dict[int, set[int]] = {}
+        self.matched: dict[int, set[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    # -- changes -----------------------------------------------------------------------------------------
+
+    def put(self, profile: Profile) -> int:
+        """Add a person or take over what is new about them; return the row."""
+        row = self._row(profile.user)
+        self.is_active[row] = profile.status == "active"
+        self.is_shown[row] = profile.status == "active" and profile.is_listed
+        self.born[row] = yyyymmdd(profile.birth_date)
+        self.gender[row] = GENDERS.get(profile.gender or "", 0)
+        self.seeks[row] = sum({GENDERS[gender] for gender in profile.seeks})
+        self.goals[row] = self._goal_bits(profile.goals)
+        self.age_from[row], self.age_to[row] = profile.age_from, profile.age_to
+        self.within_m[row] = np.inf if profile.within_m is None else profile.within_m
+        self.interests[row] = array("i", sorted({self.tags.number(tag) for tag in profile.interests}))
+        return row
+
+    def count(self, user: str, tally: Sequence[float]) -> None:
+        """Take over a person's tally: given, given_yes, received, received_yes, surprise."""
+        row = self.row_of.get(user)
+        if row is not None:
+            self.tally[row] = tally
+
+    def decide(self, rater: str, ratee: str, likes: bool) -> None:
+        """Append a decision; of several about one person the last holds. Says nothing of strangers."""
+        one, other = self.row_of.get(rater), self.row_of.get(ratee)
+        if one is None or other is None:
+            return
+        _append(self.given, one, other * 2 + likes)
+        _append(self.received, other, one * 2 + likes)
+
+    def relate(self, low: str, high: str, *, blocked: bool, matched: bool) -> None:
+        """Take over what stands between two."""
+        one, other = self.row_of.get(low), self.row_of.get(high)
+        if one is None or other is None:
+            return
+        for table, holds in ((self.blocked, blocked), (self.matched, matched)):
+            for mine, theirs in ((one, other), (other, one)):
+                if holds:
+                    table.setdefault(mine, set()).add(theirs)
+                elif mine in table:
+                    table[mine].discard(theirs)
+
+    def remove(self, user: str) -> None:
+        """Forget a person: nothing that was known about them stays (ML-11)."""
+        row = self.row_of.pop(user, None)
+        if row is None:
+            return
+        self.ids[row] = ""
+        for column in self._columns.values():
+            column[row] = 0
+        self.interests[row] = array("i")
+        self.given[row] = self.received[row] = None
+        for table in (self.blocked, self.matched):
+            for other in table.pop(row, ()):
+                table[other].discard(row)
+
+    # -- questions ---------------------------------------------------------------------------------------
+
+    def rows(self, users: Iterable[str]) -> Rows:
+        """Return a row for each, −1 for those who are not here."""
+        return np.fromiter((self.row_of.get(user, -1) for user in users), np.int64)
+
+    def ages(self, rows: Rows, today: int) -> npt.NDArray[np.int32]:
+        """Return full years on `today` (yyyymmdd)."""
+        return (np.int32(today) - self.born[rows]) // np.int32(10_000)
+
+    def fits(self, viewer: int, rows: Rows, distance_m: Floats, today: int) -> Booleans:
+        """Return whose limits the viewer meets and who meets the viewer's (MATCH-6): activity, age, gender,
+        goals, distance (nan: not known, which no limit lets pass), blocks. Symmetric, but that the viewer
+        need not be listed.
+        """
+        me = np.array([viewer])
+        ages, my_age = self.ages(rows, today), self.ages(me, today)[0]
+        reach_m = np.minimum(self.within_m[rows], self.within_m[viewer])
+        seeks, gender = self.seeks[rows], self.gender[rows]
+        goals, my_goals = self.goals[rows], self.goals[viewer]
+        fit: Booleans = (
+            self.is_active[rows]
+            & (rows != viewer)
+            & (self.age_from[rows] <= my_age)
+            & (my_age <= self.age_to[rows])
+            & (self.age_from[viewer] <= ages)
+            & (ages <= self.age_to[viewer])
+            & ((seeks == 0) | ((seeks & self.gender[viewer]) != 0))
+            & ((goals == 0) | (my_goals == 0) | ((goals & my_goals) != 0))
+            & (np.isinf(reach_m) | (distance_m <= reach_m))
+        )
+        if self.seeks[viewer]:
+            fit &= (gender & self.seeks[viewer]) != 0
+        blocked = self.blocked.get(viewer)
+        if blocked:
+            fit &= ~np.isin(rows, np.fromiter(blocked, np.int64))
+        return fit if self.is_active[viewer] else np.zeros(len(rows), np.bool_)
+
+    def decided(self, row: int) -> set[int]:
+        """Return whom this person has decided on, and who has passed this person: none of them is to be shown
+        (MATCH-8).
+        """
+        given, received = self.given[row], self.received[row]
+        found = {pair >> 1 for pair in given} if given else set()
+        if received:
+            said = {pair >> 1: pair & 1 for pair in received}
+            found |= {other for other, likes in said.items() if not likes}
+        return found | self.matched.get(row, set())
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    def _row(self, user: str) -> int:
+        row = self.row_of.get(user)
+        if row is None:
+            row = self.row_of[user] = len(self.ids)
+            self.ids.append(user)
+            self.interests.append(array("i"))
+            self.given.append(None)
+            self.received.append(None)
+            if row >= self._capacity:
+                self._grow(max(1024, self._capacity + self._capacity // 2))
+        return row
+
+    def _grow(self, capacity: int) -> None:
+        for name, column in self._columns.items():
+            grown = np.zeros((capacity, *column.shape[1:]), column.dtype)
+            grown[: len(column)] = column
+            self._columns[name] = grown
+        self._capacity = capacity
+        self._publish()
+
+    def _publish(self) -> None:
+        for name, column in self._columns.items():
+            setattr(self, name, column)
+
+    def _goal_bits(self, goals: Iterable[str]) -> np.uint64:
+        numbers = {min(self._goals.number(goal), MOST_GOALS) for goal in goals}
+        return np.uint64(sum(1 << number for number in numbers))
+
+
+def yyyymmdd(day: date) -> int:
+    """Return a date as a number whose differences count years: 20261126."""
+    return day.year * 10_000 + day.month * 100 + day.day
+
+
+def _append(column: "list[Numbers | None]", row: int, pair: int) -> None:
+    kept = column[row]
+    if kept is None:
+        column[row] = array("i", (pair,))
+    else:
+        kept.append(pair)

@@ -1,0 +1,321 @@
+"""The Matcher: a process that holds everybody in memory and says who suits whom (MATCH-1 to 8).
+
+It reads the truth from Postgres: all of it at start, then by offset (ML-12). NOTIFY says when; a slow look
+makes up for what a NOTIFY missed. Only `build_matcher` imports Ray.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from actors import metrics
+from actors.metrics_export import Exporter
+from actors.site import HERE, Site
+from matching.answers import InterestMap, Recommended, Scores
+from matching.live import People, Profile, yyyymmdd
+from matching.two_stage import Baseline, PairModel, recommend, scores_of
+from storage import feed
+from storage.outbox import CHANNEL
+from storage.postgres import UNREACHABLE, open_pool
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+log = logging.getLogger("hereabouts.matcher")
+
+NAME, APP = "Matcher", "hereabouts-matcher"
+"""Deployment and Serve app, for `serve.get_deployment_handle`."""
+
+LOOK_S = 5.0
+"""How often the logs are looked at although nobody told of anything."""
+GATHER_S = 0.1
+"""How long news are let come together before they are read."""
+RETRY_S = 0.5
+START_LIMIT_S = 300.0
+"""Statements of the start may take this long: it reads everything."""
+MOST_NEAR = 1_000
+MOST_ASKED = 1_000
+"""People in one ask; those beyond have no score."""
+MOST_STRANGERS = 10_000
+"""How many ids are remembered as nobody's; then they are asked for again."""
+
+_HEARD = ("user", "preferences", "decision", "connection")
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+@dataclass(frozen=True)
+class MatcherConfig:
+    database_url: str
+    redis_url: str = ""
+    site: Site = HERE
+
+
+class MatcherService:
+    """The table, what feeds it, and the answers. All calls on its event loop."""
+
+    def __init__(self, config: MatcherConfig, today: Callable[[], date] = _today) -> None:
+        self.config = config
+        self.people = People()
+        self.champion: PairModel = Baseline()
+        self._today = today
+        self._pool: Any = None
+        self._cursor: feed.Cursor
+        self._news = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._strangers: set[str] = set()
+        self._reading = asyncio.Lock()
+        self._request_s = metrics.histogram("match_request_s")
+        self._scores = metrics.counter("match_scores")
+
+    async def start(self) -> None:
+        """Reads everything, then keeps up. Raises what Postgres raises if it is not there."""
+        self._pool = await open_pool(
+            self.config.database_url,
+            application_name="hereabouts-matcher",
+            max_connections=2,
+            statement_timeout_s=START_LIMIT_S,
+        )
+        began_s = time.monotonic()
+        async with self._pool.acquire() as connection:
+            found = await feed.everything(connection)
+        self._take(found)
+        self._cursor = found.cursor
+        log.info("%d people in %.1f s", len(self.people), time.monotonic() - began_s)
+        metrics.gauge("match_people", lambda: len(self.people.row_of))
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._listen()), loop.create_task(self._follow())]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._pool is not None:
+            await self._pool.close()
+
+    # -- answers -----------------------------------------------------------------------------------------
+
+    async def score(self, asks: Sequence[tuple[str, Sequence[str]]]) -> Scores:
+        """The pair scores of each viewer with people whom they see, all by one model version."""
+        await self._meet({who for viewer, users in asks for who in (viewer, *users)})
+        with self._timed():
+            model, today = self.champion, yyyymmdd(self._today())
+            said = [
+                scores_of(self.people, model, viewer, users[:MOST_ASKED], today)
+                + [-1.0] * max(0, len(users) - MOST_ASKED)
+                for viewer, users in asks
+            ]
+            self._scores.n += sum(map(len, said))
+            return Scores(model.version, said)
+
+    async def recommend(
+        self, viewer: str, near: Sequence[tuple[str, float]], limit: int, alias: str = "champion"
+    ) -> Recommended:
+        """Up to 2 × `limit` people for the viewer, best first. `near` is what the viewer's own actor lets
+        them see, with the upper bound of each distance in metres.
+        """
+        near = near[:MOST_NEAR]
+        await self._meet({viewer, *(user for user, _ in near)})
+        with self._timed():
+            return recommend(
+                self.people,
+                self._model(alias),
+                viewer,
+                near,
+                limit=limit,
+                today=yyyymmdd(self._today()),
+                sources={},
+            )
+
+    def interest_map(self) -> InterestMap:
+        """The map of interests."""
+        return InterestMap(0, [])
+
+    def model(self) -> str:
+        """The version that serves."""
+        return self.champion.version
+
+    def _model(self, alias: str) -> PairModel:  # noqa: ARG002
+        return self.champion
+
+    def _timed(self) -> "_Timed":
+        return _Timed(self._request_s)
+
+    # -- keeping up --------------------------------------------------------------------------------------
+
+    async def catch_up(self) -> bool:
+        """Reads what came since; False if there may be more already."""
+        async with self._reading:
+            async with self._pool.acquire() as connection:
+                found = await feed.changes(connection, self._cursor, self.people.row_of)
+            self._take(found)
+            self._cursor = found.cursor
+            return found.is_all
+
+    async def _meet(self, users: Collection[str]) -> None:
+        """Reads people who came without a word: rows that were made outside the API."""
+        strangers = [user for user in users if user not in self.people.row_of and user not in self._strangers]
+        if not strangers:
+            return
+        async with self._reading:
+            async with self._pool.acquire() as connection:
+                found = await feed.people(connection, strangers[:MOST_NEAR])
+            self._take(found)
+        if len(self._strangers) > MOST_STRANGERS:
+            self._strangers.clear()
+        self._strangers.update(user for user in strangers if user not in self.people.row_of)
+
+    def _take(self, found: feed.Feed) -> None:
+        table = self.people
+        for person in found.people:
+            table.put(
+                Profile(
+                    user=person.user,
+                    status=person.status,
+                    birth_date=person.birth_date,
+                    is_listed=person.is_listed,
+                    gender=person.gender,
+                    seeks=person.seeks,
+                    goals=person.goals,
+                    age_from=person.age_from,
+                    age_to=person.age_to,
+                    within_m=person.within_m,
+                    interests=person.interests,
+                )
+            )
+            self._strangers.discard(person.user)
+        for user in found.gone:
+            table.remove(user)
+        for user, tally in found.tallies.items():
+            table.count(
+                user, (tally.given, tally.given_yes, tally.received, tally.received_yes, tally.surprise)
+            )
+        for decision in found.decisions:
+            table.decide(decision.rater, decision.ratee, decision.likes)
+        for pair in found.between:
+            table.relate(pair.low, pair.high, blocked=pair.blocked, matched=pair.matched)
+
+    async def _follow(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), LOOK_S)
+                await asyncio.sleep(GATHER_S)
+            self._news.clear()
+            try:
+                if not await self.catch_up():
+                    self._news.set()
+            except (asyncpg.PostgresError, *UNREACHABLE) as error:
+                log.warning("the logs can't be read now, trying again: %s", error)
+                await asyncio.sleep(RETRY_S)
+
+    async def _listen(self) -> None:
+        def notified(_connection: Any, _pid: int, _channel: str, payload: object) -> None:
+            kind, _, key = str(payload).partition(":")
+            self.heard(kind, key)
+
+        while True:
+            with suppress(asyncpg.PostgresError, *UNREACHABLE):
+                connection = await asyncpg.connect(self.config.database_url, timeout=5)
+                try:
+                    await connection.add_listener(CHANNEL, notified)
+                    self._news.set()
+                    while not connection.is_closed():
+                        await connection.execute("SELECT 1", timeout=5)
+                        await asyncio.sleep(LOOK_S)
+                finally:
+                    with suppress(Exception):
+                        await connection.close(timeout=1)
+            await asyncio.sleep(RETRY_S)
+
+    def heard(self, kind: str, key: str) -> None:
+        """What a NOTIFY told of."""
+        if kind == "erased":
+            self.people.remove(key)
+        elif kind in _HEARD:
+            self._news.set()
+
+
+class _Timed:
+    """Observes how long a block took, in seconds."""
+
+    __slots__ = ("_began_s", "_into")
+
+    def __init__(self, into: metrics.Histogram) -> None:
+        self._into = into
+
+    def __enter__(self) -> None:
+        self._began_s = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._into.observe(time.perf_counter() - self._began_s)
+
+
+class Matcher:
+    """The Serve replica around the service. Requests wait while it reads everything."""
+
+    def __init__(self, config: MatcherConfig) -> None:
+        loop = asyncio.get_running_loop()
+        self._service = MatcherService(config)
+        self._started = loop.create_task(self._start())
+        self._exporting = loop.create_task(Exporter("matcher", config.site.node).run())
+
+    async def _start(self) -> None:
+        while True:
+            try:
+                await self._service.start()
+            except (asyncpg.PostgresError, *UNREACHABLE) as error:
+                log.warning("the Matcher can't start yet, trying again: %s", error)
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
+
+    async def _ready(self) -> MatcherService:
+        if not self._started.done():
+            await asyncio.shield(self._started)
+        return self._service
+
+    async def score(self, asks: list[tuple[str, list[str]]]) -> Scores:
+        """See MatcherService."""
+        return await (await self._ready()).score(asks)
+
+    async def recommend(
+        self, viewer: str, near: list[tuple[str, float]], limit: int, alias: str = "champion"
+    ) -> Recommended:
+        """See MatcherService."""
+        return await (await self._ready()).recommend(viewer, near, limit, alias)
+
+    async def interest_map(self) -> InterestMap:
+        """See MatcherService."""
+        return (await self._ready()).interest_map()
+
+    async def model(self) -> str:
+        """See MatcherService."""
+        return (await self._ready()).model()
+
+    async def __del__(self) -> None:
+        await self._service.stop()
+
+
+def build_matcher(config: MatcherConfig) -> "Application":
+    """The Serve application `hereabouts-matcher`; it has no route."""
+    from ray import serve  # noqa: PLC0415 - importing Ray takes a second, and tests do without it
+
+    deployment = serve.deployment(
+        name=NAME,
+        max_ongoing_requests=1_000,
+        ray_actor_options={"num_cpus": 0, **config.site.placement},
+        health_check_period_s=1.0,  # how soon a killed one is missed
+        health_check_timeout_s=10.0,
+        graceful_shutdown_wait_loop_s=0.1,
+        graceful_shutdown_timeout_s=5.0,
+    )(Matcher)
+    return deployment.bind(config)
