@@ -108,8 +108,11 @@ def environment(layout: Layout, ports: RayPorts, inherited: Mapping[str, str]) -
     `inherited` must hold no RAY_… variables: any of them could lead to another cluster.
     """
     run = layout.run
+    programs = str(Path(sys.executable).parent)
     return {
         **inherited,
+        # `python` in the entrypoint of a job is the engine's.
+        "PATH": os.pathsep.join(filter(None, (programs, inherited.get("PATH", os.defpath)))),
         **ports.environment(),
         "PYTHONUNBUFFERED": "1",
         "RAY_AUTH_MODE": "token",
@@ -118,7 +121,7 @@ def environment(layout: Layout, ports: RayPorts, inherited: Mapping[str, str]) -
         **({"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if ports.host == LOOPBACK else {}),
         # What runtime_env's worker_process_setup_hook amounts to, for every worker, without the agent.
         "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "cluster.worker.keep_to_loopback",
-        "RAY_START_HOOK": "cluster.ray_head.without_client_server",
+        "RAY_START_HOOK": "cluster.ray_head.as_the_engine_needs_it",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_gcs_storage": "rocksdb",
         "RAY_gcs_storage_path": str(layout.gcs_storage),
@@ -182,10 +185,30 @@ def node_command(layout: Layout, ports: RayPorts, name: str, head: str) -> list[
     return [sys.executable, *own, *_options(layout, ports, name), f"--address={head}"]
 
 
-def without_client_server(parameters: Any, head: bool) -> None:
-    """Ray's start hook: `ray start` has no option to leave out the Ray Client server (48 MB, port 10001)."""
-    if head:
-        parameters.ray_client_server_port = None
+def as_the_engine_needs_it(parameters: Any, head: bool) -> None:
+    """Ray's start hook, for what `ray start` has no option: to leave out the Ray Client server (48 MB, port
+    10001), and to have a job server without a dashboard.
+    """
+    if not head:
+        return
+    parameters.ray_client_server_port = None
+    if not parameters.include_dashboard:
+        from ray._private import ray_constants, services  # noqa: PLC0415 (the supervisor runs without Ray)
+
+        start = services.start_ray_process
+
+        def start_process(command: list[str], process_type: str, *rest: Any, **more: Any) -> Any:
+            if process_type == ray_constants.PROCESS_TYPE_DASHBOARD:
+                command = job_server_command(command)
+            return start(command, process_type, *rest, **more)
+
+        services.start_ray_process = start_process
+
+
+def job_server_command(dashboard: list[str]) -> list[str]:
+    """Return Ray's command of its dashboard with our job server in the place of the program."""
+    program = next(place for place, part in enumerate(dashboard) if part.endswith("dashboard.py"))
+    return [*dashboard[:program], "-m", "cluster.job_server", *dashboard[program + 1 :]]
 
 
 def front_host(bind: str) -> str:

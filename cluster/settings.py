@@ -187,7 +187,9 @@ class Settings:
         _switch,
     )
     ray_dashboard: bool = _setting(
-        False, "Ray's dashboard and job server, on loopback; they cost 0.3 GB and 3 % of a core.", _switch
+        False,
+        "Ray's dashboard beside its job server, on loopback; it costs 0.3 GB and 3 % of a core.",
+        _switch,
     )
     secret_key: str | None = _setting(
         None,

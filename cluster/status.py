@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,7 @@ async def collect(place: Layout) -> dict[str, Any]:
             "address": state.ray_address,
             "dashboard_url": state.ray_dashboard_url,
             "token_path": state.ray_token_path,
+            "submit": submit_line(state),
         },
         "metrics_url": f"http://{state.host}:{state.ports['metrics']}/metrics",
         "ports": state.ports,
@@ -48,6 +51,16 @@ async def collect(place: Layout) -> dict[str, Any]:
         "pss_mib": round(sum(row["pss_mib"] for row in rows if row["pss_mib"] is not None), 1),
         "cpu_percent": round(sum(row["cpu_percent"] for row in rows), 1),
     }
+
+
+def submit_line(state: engine.EngineState) -> str:
+    """Return what somebody types to have a job run; the job's command comes after it."""
+    ray = Path(sys.executable).with_name("ray")
+    token = shlex.quote(state.ray_token_path or "")
+    return (
+        f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={token} "
+        f"{shlex.quote(str(ray))} job submit --address {state.ray_dashboard_url} --"
+    )
 
 
 async def _ask_gateways(place: Layout) -> dict[str, dict[str, Any]]:
@@ -129,6 +142,8 @@ def render(status: dict[str, Any]) -> str:
         f"data {status['data']}",
         f"Ray {status['ray']['address']}, token in {status['ray']['token_path']}",
         f"metrics {status['metrics_url']}",
+        "to run a job on it (docs/data-science.md):",
+        f"    {status['ray']['submit']} python -m matching.jobs.train --help",
         "",
     ]
     directory = status["directory"]

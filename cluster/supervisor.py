@@ -72,7 +72,7 @@ class Supervisor(NodeSupervisor):
             host=ports.host,
             directory=directory_address(place, ports),
             ray_address=ports.address,
-            ray_dashboard_url=f"http://127.0.0.1:{ports.dashboard}" if settings.ray_dashboard else None,
+            ray_dashboard_url=f"http://{LOOPBACK}:{ports.dashboard}",
             ray_token_path=str(place.ray_token),
             ports={
                 "http": settings.port,
