@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from matching.arrays import Booleans, Floats, Integers, logit, sigmoid
 from matching.tally import RATES, WARM_FROM
-from matching.values import POINTS, value_vectors
+from matching.values import value_vectors
 
 _OF_RATES = (*(f"rater_{name}" for name in RATES), *(f"ratee_{name}" for name in RATES))
 _OF_BOTH_RATES = ("popularity_and_selectivity", "league")
@@ -48,7 +48,7 @@ VALUES = 10
 LAST_ANSWER = 62
 """Answers are numbered from 0 to this, so that those welcome fit one integer."""
 _NOTHING = 0
-_CHUNK = 20_000
+_MOST_COMPARED = 30_000_000
 Unsigned = npt.NDArray[np.uint64]
 
 
@@ -86,7 +86,7 @@ class Person:
     interests: Sequence[str] = ()
     goals: Sequence[str] = ()
     answers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Question → {"answer": 0…LAST_ANSWER, "accepts": [those], "weight": 0…4} (MATCH-11)."""
+    """Question → {"answer": 0…LAST_ANSWER, "accepts": [those], "weight": points} (MATCH-11)."""
     values: Sequence[float] | None = None
     """10 values, or the 21 items of the questionnaire (PVQ_21)."""
 
@@ -107,7 +107,7 @@ def profiles(people: Sequence[Person]) -> Profiles:
         _padded(
             [[sum(1 << int(n) for n in set(said["accepts"])) for _, said in each] for each in asked]
         ).view(np.uint64),
-        _padded([[POINTS[int(said["weight"])] for _, said in each] for each in asked]).astype(np.float64),
+        _padded([[int(said["weight"]) for _, said in each] for each in asked]).astype(np.float64),
         np.array([_ten_values(one.values) for one in people], dtype=np.float64).reshape(-1, VALUES),
     )
 
@@ -119,10 +119,15 @@ def number(tag: str) -> int:
 
 def pair_features(rater_rates: Floats, ratee_rates: Floats, rater: Profiles, ratee: Profiles) -> Floats:
     """Return rows × FEATURES. Rates are rows × RATES, as they stood before each pair's decision."""
-    if len(rater_rates) > _CHUNK:  # the comparison of tags takes rows × tags × tags
-        cuts = [
-            np.arange(at, min(at + _CHUNK, len(rater_rates))) for at in range(0, len(rater_rates), _CHUNK)
-        ]
+    # Comparing takes rows × tags × tags.
+    tags = (
+        (rater.interests, ratee.interests),
+        (rater.goals, ratee.goals),
+        (rater.questions, ratee.questions),
+    )
+    chunk = max(1, _MOST_COMPARED // max(one.shape[1] * other.shape[1] for one, other in tags))
+    if len(rater_rates) > chunk:
+        cuts = [np.arange(at, min(at + chunk, len(rater_rates))) for at in range(0, len(rater_rates), chunk)]
         return np.vstack(
             [
                 pair_features(rater_rates[rows], ratee_rates[rows], rater.take(rows), ratee.take(rows))

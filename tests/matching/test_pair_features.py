@@ -19,7 +19,7 @@ from matching.pair_features import (
     profiles,
 )
 from matching.tally import PRIOR, RATES, Tally
-from matching.values import Answer, agreement
+from matching.values import POINTS, Answer, agreement
 
 TAGS = ["chess", "jazz", "climbing", "bread", "rivers"]
 people = st.builds(
@@ -33,7 +33,7 @@ people = st.builds(
             {
                 "answer": st.integers(0, 62),
                 "accepts": st.lists(st.integers(0, 62), max_size=5),
-                "weight": st.integers(0, 4),
+                "weight": st.sampled_from(POINTS),
             }
         ),
     ),
@@ -50,7 +50,7 @@ def rates(count, tally=None):
 
 def answers(person):
     return {
-        question: Answer(said["answer"], set(said["accepts"]), said["weight"])
+        question: Answer(said["answer"], set(said["accepts"]), POINTS.index(said["weight"]))
         for question, said in person.answers.items()
     }
 
