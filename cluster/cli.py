@@ -203,9 +203,10 @@ def _parser(replay_arguments: bool) -> argparse.ArgumentParser:
         "--ttl", type=float, default=86_400.0, metavar="S", help="seconds the tokens are valid"
     )
     users.add_argument(
-        "--role", action="append", default=[], choices=["app"],
+        "--role", action="append", default=[], choices=["app", "analyst", "admin"],
         help="a role for all of them; app: their fences may take people into rooms without an opt-in, and "
-        "they see every fence's events",
+        "they see every fence's events and the models; analyst, admin: they see, promote and roll back "
+        "models",
     )  # fmt: skip
     users.add_argument("--json", action="store_true", help="one JSON object a line (it always is)")
     users.set_defaults(run=_dev_users)

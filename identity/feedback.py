@@ -37,4 +37,4 @@ async def learn(  # noqa: PLR0917 - a row
     gave.gave(likes)
     for person, tally in ((rater, gave), (ratee, got)):
         await save_tally(connection, person, TallyRow(**asdict(tally)))
-    await notify(connection, [("tally", rater), ("tally", ratee)])
+    await notify(connection, [("decision", rater), ("decision", ratee)])

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 
 from serve_app.body_limit import BodyLimit
 from serve_app.errors import HANDLED, answer_exception
+from serve_app.matching import Matching, NoMatcher, ServeMatcher
 from serve_app.openapi import openapi
 from serve_app.routes import (
     auth,
@@ -18,14 +19,17 @@ from serve_app.routes import (
     decisions,
     fences,
     health,
+    matches,
     me,
     messages,
+    models,
     own_positions,
     page,
     places,
     positions,
     preferences,
     realtime,
+    recommendations,
     rooms,
     shares,
     users,
@@ -36,19 +40,19 @@ from serve_app.tracing import Tracing
 __all__ = ["ApiConfig", "build_api", "build_app"]
 
 _ROUTERS = (
-    auth, me, users, connections, decisions, rooms, messages, fences, shares, places, own_positions,
-    positions, cells, preferences, realtime, health, page,
+    auth, me, users, connections, decisions, preferences, matches, recommendations, rooms, messages, fences,
+    shares, places, own_positions, models, positions, cells, realtime, health, page,
 )  # fmt: skip
 
 
-def build_app(config: ApiConfig) -> FastAPI:
-    """The application; its lifespan opens and closes what it works with. Raises ValueError for a
-    configuration that must not run.
+def build_app(config: ApiConfig, matcher: Matching | None = None) -> FastAPI:
+    """The application; its lifespan opens and closes what it works with. Without a `matcher`, routes that
+    need one answer 503. Raises ValueError for a configuration that must not run.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.services = await Services.open(config)
+        app.state.services = await Services.open(config, matcher or NoMatcher())
         yield
         await app.state.services.close()
 
@@ -91,7 +95,7 @@ def build_api(config: ApiConfig) -> Any:
     config.__post_init__()
 
     def build() -> FastAPI:
-        return build_app(config)
+        return build_app(config, ServeMatcher())
 
     ingress = serve.ingress(build)()
     deployment = serve.deployment(

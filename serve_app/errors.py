@@ -24,6 +24,7 @@ from identity.memberships import DirectRoomError, FenceBoundError
 from identity.pairs import NobodyError, SelfConnectionError
 from identity.passwords import TooManySignInsError
 from identity.tokens import TokenExpired, TokenInvalid
+from serve_app.matching import MatcherAwayError
 from storage.accounts import HandleTakenError
 
 MEDIA_TYPE = "application/problem+json"
@@ -156,6 +157,7 @@ _FIXED: Mapping[type[Exception], Refusal] = {
     DirectRoomError: invalid(
         "A direct room has exactly one other member.", Fault("body.members", "not exactly one other")
     ),
+    MatcherAwayError: unavailable("What knows who suits whom is away for a moment; ask again."),
     FenceBoundError: conflict("The fence has a room already."),
     asyncpg.ForeignKeyViolationError: not_found(),
     asyncpg.QueryCanceledError: unavailable(),

@@ -25,6 +25,7 @@ from identity.trails import TrailBook
 from serve_app.errors import unavailable
 from serve_app.events import Events
 from serve_app.limits import limits_of
+from serve_app.matching import Matching
 from serve_app.throttle import Throttle
 from storage.outbox import Touch
 from storage.positions import open_valkey
@@ -77,12 +78,13 @@ class Services:
     events: Events
     places: PlaceBook
     trails: TrailBook
+    matcher: Matching
     draining: bool = False
     _accounts: Accounts | None = None
     _starting: list[asyncio.Task[None]] = field(default_factory=list)
 
     @classmethod
-    async def open(cls, config: ApiConfig) -> "Services":
+    async def open(cls, config: ApiConfig, matcher: Matching) -> "Services":
         """Begins to work at once; the Directory and the signing key are waited for beside it."""
         pool = await open_pool(config.database_url, application_name="hereabouts-api")
         verifier = ReloadingVerifier(pool)
@@ -98,6 +100,7 @@ class Services:
             Events(config.run_dir, config.site, verifier, limits, config.redis_url),
             PlaceBook(Seal(derive(config.secret_key, "places"))),
             TrailBook(Seal(derive(config.secret_key, "places"))),
+            matcher,
         )
         services._starting = [
             asyncio.create_task(services.router.start()),

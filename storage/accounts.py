@@ -135,6 +135,12 @@ async def is_leaving(connection: Any, user: str) -> bool:
     return status in ("deleting", "erased")
 
 
+async def roles_of(connection: Any, user: UserId) -> list[str]:
+    """The roles of an active person; none of anybody else."""
+    roles = await connection.fetchval("SELECT roles FROM users WHERE id = $1 AND status = 'active'", user)
+    return list(roles or ())
+
+
 async def living_users(connection: Any, users: Sequence[str]) -> dict[UserId, str]:
     """Those of `users` who take part or pause, with who may add them to a room."""
     rows = await connection.fetch(

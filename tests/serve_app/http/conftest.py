@@ -21,6 +21,7 @@ from identity.keys import ensure_signing_key
 from identity.secrets import derive
 from identity.tokens import SigningKey, issue_access_token
 from serve_app.app import ApiConfig, build_app
+from serve_app.matcher import MatcherConfig, MatcherService
 from storage.ids import UserId
 
 SECRET = "s" * 43
@@ -162,3 +163,24 @@ async def engine(database_url: str, valkey_url: str, pool: Any) -> AsyncIterator
     await shard.stop()
     await directory.stop()
     shutil.rmtree(run_dir)
+
+
+class Beside:
+    """The real Matcher, in this process and not yet started."""
+
+    def __init__(self, database_url: str) -> None:
+        self.service = MatcherService(MatcherConfig(database_url))
+
+    async def recommend(self, viewer: str, near: list[tuple[str, float]], limit: int) -> Any:
+        return await self.service.recommend(viewer, near, limit)
+
+    async def interest_map(self) -> Any:
+        return self.service.interest_map()
+
+
+@pytest.fixture
+async def beside(database_url: str) -> AsyncIterator[Beside]:
+    """For `services.matcher` of an application."""
+    matcher = Beside(database_url)
+    yield matcher
+    await matcher.service.stop()

@@ -64,8 +64,11 @@ def failures_of(url: str, token: str) -> tuple[list[str], Counter[str]]:
     return found, tried
 
 
-async def test_the_application_keeps_its_promises(engine):
+async def test_the_application_keeps_its_promises(engine, beside):
     ada = await engine.person()
+    await engine.pool.execute("UPDATE users SET roles = '{admin}' WHERE id = $1", ada.user)
+    await beside.service.start()
+    engine.app.state.services.matcher = beside
     token = ada.client.headers["authorization"].removeprefix("Bearer ")
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))

@@ -1,0 +1,89 @@
+"""The Api's way to the Matcher: asked within a second or not at all."""
+
+import asyncio
+import logging
+from typing import Any, Protocol
+
+from matching.answers import InterestMap, Recommended
+
+PATIENCE_S = 1.0
+"""How long an answer is waited for."""
+WAITING_LIMIT = 200
+"""Requests of one process that wait for the Matcher; one more is refused."""
+
+log = logging.getLogger("hereabouts.api")
+
+
+class MatcherAwayError(Exception):
+    """The Matcher does not answer now: it is starting, busy, or not there."""
+
+
+class Matching(Protocol):
+    """Who suits whom. Everything raises MatcherAwayError."""
+
+    async def recommend(self, viewer: str, near: list[tuple[str, float]], limit: int) -> Recommended:
+        """Up to twice `limit` people, best first; `near` are those seen nearby, with the most metres that
+        they are away.
+        """
+
+    async def interest_map(self) -> InterestMap:
+        """Which interests there are and go together."""
+
+
+class NoMatcher:
+    """Of an application that runs without one."""
+
+    async def recommend(self, viewer: str, near: list[tuple[str, float]], limit: int) -> Recommended:  # noqa: ARG002
+        """Raises MatcherAwayError."""
+        raise MatcherAwayError
+
+    async def interest_map(self) -> InterestMap:
+        """Raises MatcherAwayError."""
+        raise MatcherAwayError
+
+
+class ServeMatcher:
+    """The deployment `Matcher` of the engine's Ray Serve."""
+
+    def __init__(self, patience_s: float = PATIENCE_S) -> None:
+        self._patience_s = patience_s
+        self._handle: Any = None
+        self._waiting = 0
+
+    async def recommend(self, viewer: str, near: list[tuple[str, float]], limit: int) -> Recommended:
+        """See Matching."""
+        found: Recommended = await self._ask("recommend", viewer, near, limit)
+        return found
+
+    async def interest_map(self) -> InterestMap:
+        """See Matching."""
+        found: InterestMap = await self._ask("interest_map")
+        return found
+
+    async def _ask(self, method: str, *arguments: Any) -> Any:
+        if self._waiting >= WAITING_LIMIT:
+            raise MatcherAwayError
+        self._waiting += 1
+        response: Any = None
+        try:
+            async with asyncio.timeout(self._patience_s):
+                response = getattr(await self._get_handle(), method).remote(*arguments)
+                return await response
+        except Exception as error:  # noqa: BLE001 - whatever Serve says, it means: not now
+            if response is not None:
+                response.cancel()
+            log.warning("the Matcher does not answer: %s", type(error).__name__)
+            raise MatcherAwayError from None
+        finally:
+            self._waiting -= 1
+
+    async def _get_handle(self) -> Any:
+        if self._handle is None:
+            # In a replica Ray is there; nowhere else is this asked.
+            from ray import serve  # noqa: PLC0415
+
+            from serve_app.matcher import APP, NAME  # noqa: PLC0415
+
+            # It asks Serve's controller and waits for it, which the event loop must not.
+            self._handle = await asyncio.to_thread(serve.get_deployment_handle, NAME, APP)
+        return self._handle

@@ -1,0 +1,212 @@
+"""Who is suggested to whom: live and in batch, and nobody who may not be shown now (MATCH-6, MATCH-8)."""
+
+import json
+
+import pytest
+
+from serve_app.matching import MatcherAwayError
+from storage.ids import new_id
+
+BATCH = "/v1/recommendations/people"
+LIVE = "/v1/matches"
+
+
+class Away:
+    async def recommend(self, *_):
+        raise MatcherAwayError
+
+
+@pytest.fixture
+async def matched(town, beside):
+    """The application and a Matcher that knows nothing until it is told to read, and then what was so."""
+    town.app.state.services.matcher = beside
+    return town
+
+
+async def read_all(town):
+    service = town.app.state.services.matcher.service
+    await service.start()
+    for task in service._tasks:
+        task.cancel()  # it is stale from here on
+
+
+async def batch(town, me, kind, rows):
+    """Rows as a batch writes them: (subject, score, detail)."""
+    await town.pool.execute("DELETE FROM recommendations WHERE user_id = $1 AND kind = $2", me.user, kind)
+    await town.pool.executemany(
+        "INSERT INTO recommendations (user_id, kind, rank, subject_id, score, detail, model, run_id) "
+        "VALUES ($1, $2, $3, $4, $5, $6::json, 'people-1', 'run')",
+        [(me.user, kind, rank, subject, score, json.dumps(detail))
+         for rank, (subject, score, detail) in enumerate(rows)],
+    )  # fmt: skip
+
+
+def users_of(page):
+    return [item["user"] for item in page["items"]]
+
+
+async def both(me):
+    """Who is suggested to me, live and of the batch."""
+    return set(users_of(await me.get(LIVE))), set(users_of(await me.get(BATCH)))
+
+
+async def test_the_live_answer_is_the_matchers_best_first(matched):
+    ada, bob, cleo, *crowd = await matched.people(6)
+    for each in crowd:  # bob is liked, cleo is not
+        await each.expect("POST", "/v1/decisions", {"user": bob.user, "like": True}, 200)
+        await each.expect("POST", "/v1/decisions", {"user": cleo.user, "like": False}, 200)
+    await read_all(matched)
+    page = await ada.get(LIVE)
+    assert (page["live"], page["model"], page["next"]) == (True, "baseline", None)
+    scores = {item["user"]: item["score"] for item in page["items"]}
+    assert list(scores) == sorted(scores, key=scores.get, reverse=True)
+    assert scores[bob.user] > scores[cleo.user]
+    assert set(scores) == {each.user for each in (bob, cleo, *crowd)}
+    assert len((await ada.get(f"{LIVE}?limit=2"))["items"]) == 2
+    item = page["items"][0]
+    await ada.expect("POST", "/v1/decisions",
+                     {"user": item["user"], "like": True, "model": item["model"], "source": item["source"]},
+                     200)  # fmt: skip
+
+
+PARTINGS = {
+    "I block them": lambda me, them: me.put(f"/v1/connections/{them.user}", {"action": "block"}),
+    "they block me": lambda me, them: them.put(f"/v1/connections/{me.user}", {"action": "block"}),
+    "I like them": lambda me, them: me.put(f"/v1/connections/{them.user}", {"action": "request"}),
+    "I pass them": lambda me, them: me.put(f"/v1/connections/{them.user}", {"action": "pass"}),
+    "they pass me": lambda me, them: them.put(f"/v1/connections/{me.user}", {"action": "pass"}),
+    "they are unlisted": lambda _, them: prefer(them, listed=False),
+    "they seek others": lambda _, them: prefer(them, gender="man", seeks=["man"]),
+    "I seek others": lambda me, _: prefer(me, seeks=["woman"]),
+    "they are too young for me": lambda me, _: prefer(me, age_from=80),
+    "I am too young for them": lambda _, them: prefer(them, age_from=80),
+}
+
+
+async def prefer(who, **said):
+    answer = await who.ask("PUT", "/v1/me/preferences", said, headers={"If-Match": "*"})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("parting", PARTINGS.values(), ids=PARTINGS.keys())
+async def test_who_may_not_be_shown_is_gone_at_once_though_the_matcher_has_heard_nothing(matched, parting):
+    ada, bob, cleo = await matched.people(3)
+    await read_all(matched)
+    await batch(matched, ada, "people", [(bob.user, 0.9, {}), (cleo.user, 0.8, {})])
+    await batch(matched, ada, "pick", [(bob.user, 0.9, {})])
+    assert await both(ada) == ({bob.user, cleo.user}, {bob.user, cleo.user})
+    assert users_of(await ada.get("/v1/recommendations/pick")) == [bob.user]
+    await parting(ada, bob)
+    live, rows = await both(ada)
+    assert bob.user not in live | rows
+    assert users_of(await ada.get("/v1/recommendations/pick")) == []
+
+
+@pytest.mark.parametrize("status", ["paused", "suspended", "deleting", "erased"])
+async def test_who_takes_no_part_is_suggested_to_nobody_and_is_suggested_nobody(matched, status):
+    ada, bob = await matched.people(2)
+    await read_all(matched)
+    for me, them in ((ada, bob), (bob, ada)):
+        await batch(matched, me, "people", [(them.user, 0.9, {})])
+    await matched.pool.execute("UPDATE users SET status = $2 WHERE id = $1", bob.user, status)
+    assert await both(ada) == (set(), set())
+    assert await both(bob) == (set(), set())
+
+
+async def test_a_batch_is_told_as_one_and_stands_in_while_the_matcher_is_away(matched):
+    ada, bob, cleo = await matched.people(3)
+    await read_all(matched)
+    assert (await ada.get(BATCH))["live"] is True  # no batch yet
+    assert await ada.get("/v1/recommendations/pick") == {
+        "items": [], "next": None, "model": None, "as_of": None, "live": False,
+    }  # fmt: skip
+    detail = {"forward": 0.8, "backward": 0.9, "source": "collaborative", "why": [["age_gap", 0.25]]}
+    await batch(matched, ada, "people", [(ada.user, 0.99, {}), (bob.user, 0.84, detail)])
+    page = await ada.get(BATCH)
+    assert (page["live"], page["model"]) == (False, "people-1")
+    assert page["items"] == [
+        {
+            "user": bob.user,
+            "score": 0.84,
+            "model": "people-1",
+            "source": "collaborative",
+            "why": [{"feature": "age_gap", "effect": 0.25}],
+        }
+    ]
+    matched.app.state.services.matcher = Away()
+    assert await ada.get(LIVE) == page
+    problem = await cleo.get(LIVE, 503)
+    assert (problem["code"], problem["temporary"], problem["retry_ms"]) == (100, True, 1000)
+
+
+async def test_proposed_groups_lose_who_may_not_be_shown_and_fall_with_them(matched):
+    ada, bob, cleo, dan = await matched.people(4)
+    await read_all(matched)
+    path = "/v1/recommendations/groups"
+    everybody = {"members": [each.user for each in (ada, bob, cleo, dan)], "why": [["mean_score", 0.7]]}
+    await batch(matched, ada, "groups", [(new_id(), 0.7, everybody)])
+    [group] = (await ada.get(path))["items"]
+    assert set(group["members"]) == {bob.user, cleo.user, dan.user}
+    assert group["why"] == [{"feature": "mean_score", "effect": 0.7}]
+    await bob.put(f"/v1/connections/{ada.user}", {"action": "block"})
+    [group] = (await ada.get(path))["items"]
+    assert set(group["members"]) == {cleo.user, dan.user}
+    await prefer(cleo, listed=False)
+    assert (await ada.get(path))["items"] == []
+
+
+async def test_groups_i_am_invited_to_are_told_by_several_who_suit_me_never_by_one(matched):
+    owner, ada, *crowd = await matched.people(6)
+    await matched.pool.execute("UPDATE users SET who_can_add_me = 'nobody' WHERE id = $1", ada.user)
+    members = [each.user for each in (ada, *crowd[:2])]
+    room = (await owner.post("/v1/rooms", {"name": "Walks", "members": members}))["id"]
+    other = (await owner.post("/v1/rooms", {"name": "Private", "members": [each.user for each in crowd]}))[
+        "id"
+    ]
+    await read_all(matched)
+    path = "/v1/recommendations/groups"
+    [found] = (await ada.get(path))["items"]
+    assert (found["room"], found["name"], found["members"]) == (room, "Walks", [])
+    assert found["why"] == [{"feature": "likely_people", "effect": 3.0}]  # the owner and two
+    assert other != room
+    await ada.put(f"/v1/connections/{crowd[0].user}", {"action": "block"})
+    assert (await ada.get(path))["items"] == []
+    # An invitation by somebody blocked is none, however many others suit.
+    await ada.put(f"/v1/connections/{crowd[0].user}", {"action": "unblock"})
+    await owner.put(f"/v1/connections/{ada.user}", {"action": "block"})
+    assert (await ada.get(path))["items"] == []
+
+
+async def test_places_are_those_that_i_may_see(matched):
+    ada, bob = await matched.people(2)
+    await read_all(matched)
+    square = {"type": "Point", "coordinates": [13.4, 52.5]}
+    fence = (await bob.post("/v1/fences", {
+        "type": "Feature", "geometry": square, "properties": {"name": "Café", "radius_m": 100},
+    }))["id"]  # fmt: skip
+    path = "/v1/recommendations/places"
+    assert (await ada.get(path))["items"] == []
+    await batch(matched, ada, "places", [(new_id(), 0.9, {}), (fence, 0.8, {"why": [["visits", 2]]})])
+    page = await ada.get(path)
+    assert [(item["fence"], item["name"], item["score"]) for item in page["items"]] == [(fence, "Café", 0.8)]
+    await bob.put(f"/v1/connections/{ada.user}", {"action": "block"})
+    assert (await ada.get(path))["items"] == []
+
+
+async def test_interests_are_the_matchers_map(matched):
+    ada = await matched.person()
+    await read_all(matched)
+    page = await ada.get("/v1/recommendations/interests")
+    assert page["items"] == []
+    assert page["next"] is None
+
+
+async def test_limits_and_wrong_kinds(matched):
+    ada = await matched.person()
+    await read_all(matched)
+    for path in (LIVE, BATCH, "/v1/recommendations/groups", "/v1/recommendations/places"):
+        assert (await ada.get(f"{path}?limit=0", 422))["code"] == 107
+        assert (await ada.get(f"{path}?limit=x", 422))["code"] == 107
+        await ada.get(f"{path}?limit=100000")
+    await ada.get("/v1/recommendations/enemies", 404)
+    await (await matched.anybody()).get(LIVE, 401)
