@@ -41,6 +41,7 @@ async def listen_to_changes(shard: Caching) -> None:
                     shard.changed("fences", "*")
                     shard.changed("user", "*")
                     shard.changed("split", "*")
+                    shard.changed("matcher", "*")
                 first = False
                 while not connection.is_closed():
                     await connection.execute("SELECT 1", timeout=5)

@@ -12,6 +12,7 @@ gateway that needs it. `ch` is an *internal* channel name:
     near@<user>#<conn>       map      actor user:<user> (one per subscription: filters differ)
     presence:matches@<user>  map      actor user:<user>
     share:<id>@<user>#<conn> map      actor user:<user>, who looks at it
+    scores@<user>#<conn>     map      actor user:<user>
 """
 
 from typing import Any
@@ -44,6 +45,7 @@ from actors.region_messages import (
     RegionNews,
     RegionRow,
 )
+from actors.score_messages import TallyChanged
 from actors.share_messages import ShareShown, ShareWatch, WatchersQuery
 from actors.slot_messages import (
     Barrier,
@@ -68,7 +70,7 @@ __all__ = [
     "PositionsTaken", "Pulse", "Push", "PushCounts", "PushEphemeral", "PushMap", "PushPeople",
     "PushPresence", "PushTop", "Pushed", "RegionCheck", "RegionCrowd", "RegionEnter", "RegionFollow",
     "RegionLeave", "RegionNews", "RegionRow", "RelayFence", "Relayed", "Retire", "Seal", "ShareShown",
-    "ShareWatch", "StatusQuery", "StayQuery", "Take", "TrailQuery", "Unrelayed", "Unseal",
+    "ShareWatch", "StatusQuery", "StayQuery", "Take", "TallyChanged", "TrailQuery", "Unrelayed", "Unseal",
     "Unsubscribed", "View", "ViewQuery", "WatchOnline", "WatchersQuery",
 ]  # fmt: skip
 """What this takes from its neighbours, `*_messages.py`; everybody has all messages from here."""
@@ -289,7 +291,7 @@ Request = (
     | Crossing | FenceMoved | StatusQuery | Drain | RelayFence | Remind | Retire | Seal | Take | Barrier
     | HoldsQuery
     | Here | Away | WatchOnline | MatchOnline | OnlineChanged | ShareWatch | ShareShown | WatchersQuery
-    | StayQuery | TrailQuery | ForgetPositions
+    | StayQuery | TrailQuery | ForgetPositions | TallyChanged
 )  # fmt: skip
 Message = (
     Request | Reply | Failure | Pushed | Hello | View | Told | Unseal | Bounced | Load | Relayed | Fence

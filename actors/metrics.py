@@ -12,6 +12,7 @@ from typing import Literal
 
 Labels = tuple[tuple[str, str], ...]
 
+SCORE_BOUNDS_S = (0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
 TICK_BOUNDS_S = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.05, 0.25, 1.0)
 
 
@@ -58,6 +59,10 @@ METRICS: dict[str, Metric] = {
     "relayed": Metric("counter", "Messages to relays: one each, whatever the number of their gateways."),
     "fixes_not_logged": Metric("counter", "Fixes that Valkey did not take when they came."),
     "fixes_not_live": Metric("counter", "Fixes that moved nobody, by why.", ("reason",)),
+    "score_batches": Metric("counter", "Questions to the Matcher, by what came of them.", ("outcome",)),
+    "scored_pairs": Metric("counter", "Pairs that the Matcher was asked about and answered."),
+    "score_queue": Metric("gauge", "People whose views wait for scores."),
+    "score_wait_s": Metric("histogram", "Seconds from want to answer, per viewer.", (), SCORE_BOUNDS_S),
     "refusals": Metric("counter", "Requests that a shard refused, by error code.", ("code",)),
     # the Matcher
     "match_people": Metric("gauge", "People in the Matcher's table."),

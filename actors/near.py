@@ -8,10 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from actors.messages import Subscribe
 from geo.privacy import Audience
-from geo.proximity import RADIUS_MAX_M, Change, MapView, changes_to
+from geo.proximity import LIMIT_MAX, RADIUS_MAX_M, Change, MapView, changes_to
 
 DEFAULT_RADIUS_M = 2_000.0
+SCORED_LIMIT = 200
+"""With `min_score`: so many of the nearest are looked at (MATCH-7)."""
+
 KEEP_MS = 120_000
 """How long a lost view can be continued."""
 
@@ -44,6 +48,17 @@ class NearView:
     floor: int = 0
     """The lowest offset from which all changes are known."""
     kept_until_ms: int = 0
+    scores: bool = False
+    """Rows say how well the two fit, as far as that is known (MATCH-17)."""
+    min_score: float | None = None
+    """Only those whose score is known, and this or more."""
+    wants: tuple[str, ...] = ()
+    """Whose scores it was made of, or would have been."""
+
+    @property
+    def looks_at(self) -> int:
+        """How many of the nearest may matter to it."""
+        return LIMIT_MAX if self.min_score is None else SCORED_LIMIT
 
     def tells(self, shown: Mapping[str, Any]) -> list[Change]:
         """The view shows this now: the rows that tell it."""
@@ -104,22 +119,51 @@ class KeptViews:
             del self.by_epoch[epoch]
 
 
-def near_filter(given: dict[str, Any] | None) -> tuple[float, Audience, bool]:
-    """Radius, audience and whether only those online, of a `near` filter. Raises ValueError with what is
-    wrong.
-    """
+@dataclass(frozen=True, slots=True)
+class NearFilter:
+    """What a subscription of `near` asks for."""
+
+    radius_m: float = DEFAULT_RADIUS_M
+    audience: Audience = Audience.EVERYONE
+    online: bool = False
+    scores: bool = False
+    min_score: float | None = None
+
+    def view(self, message: Subscribe, gateway: str, epoch: str) -> NearView:
+        """A new view for this connection."""
+        return NearView(
+            message.conn, gateway, message.ch, epoch, self.radius_m, self.audience, MapView(), self.online,
+            scores=self.scores, min_score=self.min_score,
+        )  # fmt: skip
+
+
+def near_filter(given: dict[str, Any] | None) -> NearFilter:
+    """The filter of a `near` subscription. Raises ValueError with what is wrong."""
     given = given or {}
-    radius_m = given.get("radius_m", DEFAULT_RADIUS_M)
-    if isinstance(radius_m, bool) or not isinstance(radius_m, int | float):
-        raise ValueError("filter.radius_m must be a number of metres")  # noqa: TRY004 - the client's error
+    radius_m = _number(given, "radius_m", DEFAULT_RADIUS_M, "a number of metres")
     if not 0 < radius_m <= RADIUS_MAX_M:
         raise ValueError(f"filter.radius_m must lie in (0, {RADIUS_MAX_M:.0f}]")
     audience = given.get("audience", "everyone")
     if audience not in ("matches", "group", "everyone"):
         raise ValueError("filter.audience must be matches, group or everyone")
-    online = given.get("online", False)
-    if not isinstance(online, bool):
-        raise ValueError("filter.online must be true or false")  # noqa: TRY004 - as above
-    if given.get("min_score"):
-        raise ValueError("filter.min_score is not served yet")
-    return float(radius_m), Audience(audience), online
+    online, scores = _flag(given, "online"), _flag(given, "scores")
+    if given.get("min_score") is None:
+        return NearFilter(radius_m, Audience(audience), online, scores)
+    min_score = _number(given, "min_score", 0.0, "a number")
+    if not 0 <= min_score <= 1:
+        raise ValueError("filter.min_score must lie in [0, 1]")
+    return NearFilter(radius_m, Audience(audience), online, scores=True, min_score=min_score)
+
+
+def _number(given: dict[str, Any], name: str, default: float, what: str) -> float:
+    value = given.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"filter.{name} must be {what}")  # noqa: TRY004 - the client's error
+    return float(value)
+
+
+def _flag(given: dict[str, Any], name: str) -> bool:
+    value = given.get(name, False)
+    if not isinstance(value, bool):
+        raise ValueError(f"filter.{name} must be true or false")  # noqa: TRY004 - as above
+    return value

@@ -22,7 +22,7 @@ from actors.protocol import EngineError, ErrorCode
 from actors.viewers import Viewer, Viewers
 from geo.cells import Cell, regions_within
 from geo.privacy import Audience, coarse
-from geo.proximity import LIMIT_MAX, RADIUS_MAX_M
+from geo.proximity import LIMIT_MAX, RADIUS_MAX_M, metres_of
 from storage import probing
 from storage.ids import new_id
 
@@ -73,6 +73,18 @@ class NearHost:
             state, message, waiting.asker, waiting.gateway, self._shard.now_ms(), new_id, around
         )
         self._run(activation, effects)
+
+    def rescored(self, activation: Activation) -> None:
+        """The person's scores changed."""
+        if any(near.scores for near in activation.state.views.values()):
+            self._due.add(activation.key)
+            self._review_soon()
+
+    async def bands(self, state: UserState) -> list[tuple[str, float]]:
+        """Whom this person sees near them, each with the upper end of their band in metres."""
+        await self.following.caught_up(self._regions(near_people.looks_from(state)))
+        shown, _ = near_people.visible_rows(state, self.following.people, RADIUS_MAX_M, Audience.EVERYONE)
+        return [(user, metres_of(row["band"])) for user, row in shown.items()]
 
     async def look(self, activation: Activation, message: wire.NearQuery, asker: Asker) -> None:
         """One look at who is near."""

@@ -10,8 +10,9 @@ import msgspec
 from actors import messages as wire
 from actors.effects import Answer, Asker, Refuse, Send
 from actors.near import NearView, near_filter
-from actors.person import Look, UserEffect, UserState
+from actors.person import Look, UserEffect, UserState, WantScores
 from actors.protocol import ErrorCode
+from actors.score_book import ScoreBook
 from actors.vicinity import Seen, Vicinity, Walk
 from geo.cells import Cell, parent_of
 from geo.distance import distance_m as metres_between
@@ -80,12 +81,14 @@ def subscribed(  # noqa: PLR0917
 ) -> list[UserEffect]:
     """A subscription of `near`, from what is known of the regions around by now."""
     try:
-        radius_m, audience, online = near_filter(message.filter)
+        wanted = near_filter(message.filter)
     except ValueError as error:
         return [Refuse(asker, ErrorCode.BAD_REQUEST, str(error))]
     if message.mode != "map":
         return [Refuse(asker, ErrorCode.BAD_REQUEST, "near is a map")]
-    near = NearView(message.conn, gateway, message.ch, new_id(), radius_m, audience, MapView(), online)
+    near = wanted.view(message, gateway, new_id())
+    if near.scores and state.book is None:
+        state.book = ScoreBook()
     result: dict[str, Any] = {"ch": "near", "mode": "map", "was_recovering": message.epoch != "", "pubs": []}
     result |= {"phase": "live", "recovered": True}
     if message.shadow is not None and message.epoch:
@@ -105,14 +108,12 @@ def subscribed(  # noqa: PLR0917
         rows = near.since(message.offset)
         if rows is not None:
             result |= {"epoch": near.epoch, "offset": near.seen.version, "k": rows, "shadow": near.shadow()}
-            return [Answer(asker, result), *rewatch(state)]
-        near = state.views[message.conn] = NearView(
-            message.conn, gateway, message.ch, new_id(), radius_m, audience, MapView(), online
-        )
+            return [Answer(asker, result), *rewatch(state), *_asks(state, near)]
+        near = state.views[message.conn] = wanted.view(message, gateway, new_id())
     near.tells(_shown(state, near, around))
     result |= {"epoch": near.epoch, "offset": near.seen.version, "recovered": False}
     result["state"] = near.seen.state()
-    return [Answer(asker, result), *rewatch(state)]
+    return [Answer(asker, result), *rewatch(state), *_asks(state, near)]
 
 
 def _continued(state: UserState, message: wire.Subscribe, now_ms: int) -> NearView | None:
@@ -135,16 +136,22 @@ def reviewed(state: UserState, now_ms: int, around: Around) -> list[UserEffect]:
 
 
 def visible_rows(
-    state: UserState, around: Vicinity, radius_m: float, audience: Audience, *, online: bool = False
+    state: UserState,
+    around: Vicinity,
+    radius_m: float,
+    audience: Audience,
+    limit: int = LIMIT_MAX,
+    *,
+    online: bool = False,
 ) -> tuple[dict[str, dict[str, Any]], float]:
-    """What this viewer may see, nearest 50 by snapped distance, ties by user, by the one policy (GEO-11,
+    """What this viewer may see, nearest `limit` by snapped distance, ties by user, by the one policy (GEO-11,
     GEO-20); and how far away a change among strangers may matter to it.
     """
     place = looks_from(state)
     if place is None:
         return {}, 0.0
     if state.probing.is_limited:
-        return _in_the_city(state, around, place, audience, online=online), RADIUS_MAX_M
+        return _in_the_city(state, around, place, audience, limit, online=online), RADIUS_MAX_M
     found = [
         each
         for each in _acquainted(state, around, place, audience)
@@ -152,28 +159,28 @@ def visible_rows(
     ]
     if audience is Audience.EVERYONE:
         known = len(found)
-        found += _strangers(state, around.strangers(place), radius_m, online=online)
+        found += _strangers(state, around.strangers(place), radius_m, limit, online=online)
         if known:
             found.sort(key=_order)
     else:
         found.sort(key=_order)
-    reach_m = radius_m if len(found) < LIMIT_MAX else found[LIMIT_MAX - 1].distance_m
-    return {each.user: each.data for each in found[:LIMIT_MAX]}, reach_m
+    reach_m = radius_m if len(found) < limit else found[limit - 1].distance_m
+    return {each.user: each.data for each in found[:limit]}, reach_m
 
 
-def _strangers(state: UserState, walk: Walk, radius_m: float, *, online: bool) -> list[Seen]:
-    """The nearest strangers to the viewer, in order, at most 50."""
+def _strangers(state: UserState, walk: Walk, radius_m: float, limit: int, *, online: bool) -> list[Seen]:
+    """The nearest strangers to the viewer, in order, at most `limit`."""
     record = state.record
     unseen = {state.user, *record.blocked, *record.matched}
     if not online:
-        page = walk.first(LIMIT_MAX + len(unseen))
-        return [each for each in page if each.user not in unseen and each.distance_m <= radius_m][:LIMIT_MAX]
+        page = walk.first(limit + len(unseen))
+        return [each for each in page if each.user not in unseen and each.distance_m <= radius_m][:limit]
     seen = (each for each in walk if each.online and each.user not in unseen)
-    return list(islice(takewhile(lambda each: each.distance_m <= radius_m, seen), LIMIT_MAX))
+    return list(islice(takewhile(lambda each: each.distance_m <= radius_m, seen), limit))
 
 
 def _in_the_city(
-    state: UserState, around: Vicinity, city: Cell, audience: Audience, *, online: bool
+    state: UserState, around: Vicinity, city: Cell, audience: Audience, limit: int, *, online: bool
 ) -> dict[str, dict[str, Any]]:
     """What somebody sees who can't be where they say: who is in the same city, nothing nearer (GEO-23)."""
     found = {each.user: each for each in _acquainted(state, around, city, audience, everywhere=True)}
@@ -185,7 +192,7 @@ def _in_the_city(
         for user, each in found.items()
         if parent_of(each.data["cell"], RES_CITY) == city and (each.online or not online)
     )
-    return {user: {"user": user, "cell": city, "band": BAND_WIDEST} for user in there[:LIMIT_MAX]}
+    return {user: {"user": user, "cell": city, "band": BAND_WIDEST} for user in there[:limit]}
 
 
 def _acquainted(
@@ -230,19 +237,50 @@ def _shown(state: UserState, near: NearView, around: Around) -> dict[str, Any]:
     """What a view is to show now. While a region around is not known yet, nobody else than the blocked is
     taken off, nor after a hand-over, while regions may still be hearing who is there.
     """
-    shown, near.reach_m = visible_rows(state, around.people, near.radius_m, near.audience, online=near.online)
-    if around.is_complete:
+    shown, near.reach_m = visible_rows(
+        state, around.people, near.radius_m, near.audience, near.looks_at, online=near.online
+    )
+    if not around.is_complete:
+        kept = {key: row[0] for key, row in near.seen.rows.items() if key not in state.record.blocked}
+        shown = kept | shown
+    if not near.scores:
         return shown
-    kept = {key: row[0] for key, row in near.seen.rows.items() if key not in state.record.blocked}
-    return kept | shown
+    return _with_scores(state, near, shown, LIMIT_MAX if around.is_complete else len(shown))
+
+
+def _with_scores(state: UserState, near: NearView, shown: dict[str, Any], limit: int) -> dict[str, Any]:
+    """The rows with what is known of scores, nearest first; those that have too low a one left out."""
+    near.wants = tuple(shown)
+    book = state.book or ScoreBook()
+    held = near.seen.rows if near.settles_at_ms else {}
+    rows: dict[str, Any] = {}
+    for user, data in shown.items():
+        score = book.known.get(user)
+        if data is None or (score is None and user in held and held[user][0] is None):
+            rows[user] = None  # as an activation before showed it, until it is known
+        elif score is not None and score >= (near.min_score or 0.0):
+            row = {"user": user, "cell": data["cell"], "band": data["band"]}
+            rows[user] = row | {"score": score, "model": book.model}
+        elif near.min_score is None:
+            rows[user] = {"user": user, "cell": data["cell"], "band": data["band"]}
+        if len(rows) == limit:
+            break
+    return rows
+
+
+def _asks(state: UserState, near: NearView) -> list[UserEffect]:
+    """Asks for scores that a view lacks."""
+    lacks = near.scores and state.book is not None and state.book.lacks(near.wants)
+    return [WantScores()] if lacks else []
 
 
 def _shows(state: UserState, near: NearView, now_ms: int, around: Around) -> list[UserEffect]:
     if near.settles_at_ms > now_ms:
         around = Around(around.people, is_complete=False)
     changes = near.tells(_shown(state, near, around))
+    asks = _asks(state, near)
     if not changes:
-        return []
+        return asks
     shadow = {change[0]: change[3] if len(change) == 4 else -1 for change in changes}
     push = wire.PushMap(near.channel, near.seen.version, msgspec.json.encode(changes), shadow)
-    return [Send(near.gateway, push)]
+    return [Send(near.gateway, push), *asks]

@@ -10,6 +10,8 @@ from actors.matches import MatchesView
 from actors.near import KeptViews, NearView
 from actors.own_stay import OwnStay
 from actors.region import POSITION_TTL_MS
+from actors.score_book import ScoreBook
+from actors.scores import ScoresState
 from actors.shares import Shares
 from actors.stream import Stream
 from actors.visits import Visiting
@@ -52,7 +54,12 @@ class NotLive:
     reason: Reason | None
 
 
-UserEffect = Effect | ToRegion | Look | Moved | NotLive
+@dataclass(frozen=True, slots=True)
+class WantScores:
+    """Scores are wanted that the person's book lacks."""
+
+
+UserEffect = Effect | ToRegion | Look | Moved | NotLive | WantScores
 
 
 @dataclass(slots=True)
@@ -98,6 +105,10 @@ class UserState:
     episodes: Episodes = field(default_factory=Episodes)
     """With matches who are near."""
     own_stay: OwnStay = field(default_factory=OwnStay)
+    book: ScoreBook | None = None
+    """What they know of how they fit with others, once they asked."""
+    scores: ScoresState | None = None
+    """Of the channel `scores`, where somebody listens."""
 
     @property
     def last(self) -> Fix | None:
@@ -113,4 +124,5 @@ class UserState:
     def is_idle(self) -> bool:
         """No subscription, nobody who looks, and no place that regions would show."""
         listened = self.views or self.matches is not None or any(self.listeners.values())
+        listened = listened or (self.scores is not None and bool(self.scores.maps.views))
         return not listened and not self.announced and not self.shares.is_live

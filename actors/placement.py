@@ -9,7 +9,7 @@ __all__ = ["SLOTS", "addressee", "owner_of", "slot_of"]
 _TO_A_PERSON = (
     wire.Position, wire.NearQuery, wire.Here, wire.Away, wire.WatchOnline, wire.MatchOnline,
     wire.OnlineChanged, wire.RegionCheck, wire.ShareWatch, wire.ShareShown, wire.WatchersQuery,
-    wire.StayQuery, wire.TrailQuery, wire.ForgetPositions,
+    wire.StayQuery, wire.TrailQuery, wire.ForgetPositions, wire.TallyChanged,
 )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ from actors.region import POSITION_TTL_MS
 from actors.region_host import RegionHost
 from actors.room_host import RoomHost
 from actors.router import Router, RouterConfig
+from actors.scoring import Matching
 from actors.shard_metrics import counters
 from actors.site import HERE, Site, address_of
 from actors.splits import Splits
@@ -82,8 +83,9 @@ class ShardConfig:
 class Shard(Turns):
     """Hosts activations; single-threaded, on its process's event loop."""
 
-    def __init__(self, config: ShardConfig) -> None:
+    def __init__(self, config: ShardConfig, matching: Matching | None = None) -> None:
         self.config = config
+        self._matching = matching
         self.valkey: Any
         name = str(config.shard)
         super().__init__(config.shard, Router(RouterConfig(config.run_dir, "shard", name, "", config.site)))
@@ -120,6 +122,7 @@ class Shard(Turns):
         rooms = RoomHost(self)
         users, fences = UserHost(self), FenceHost(self)
         self.intake = users.intake
+        users.scores.scoring.port = self._matching
         self.settle = users.intake.settle
         self.hosts = {"room": rooms, "user": users, "region": RegionHost(self), "fence": fences}
         await self.splits.reload()
@@ -144,6 +147,7 @@ class Shard(Turns):
             self.workload.run(),
             users.crossings.run(),
             users.near.look_after(),
+            users.scores.scoring.run(),
             listen_to_changes(self),
         ):
             self.spawn(work)
@@ -309,6 +313,15 @@ class Shard(Turns):
             self.spawn(self.splits.reload())
         elif kind == "reminder":
             self.reminders.look()
+        elif kind == "matcher":
+            users = self.hosts["user"]
+            assert isinstance(users, UserHost)
+            users.scores.scoring.swapped(key)
+        elif kind == "decision":
+            if ("user", key) in self.activations:
+                self.deliver(wire.TallyChanged(0, key), NOBODY, "")
+            else:
+                self.moving.changed("user", key)
         elif (kind, key) in self.activations:
             self.deliver(wire.Refresh(0, kind, key), NOBODY, "")
         else:
@@ -319,6 +332,12 @@ class Shard(Turns):
             regions = self.hosts["region"]
             assert isinstance(regions, RegionHost)
             regions.changed(key)
+
+    @property
+    def score_queue(self) -> int:
+        """People whose views wait for scores."""
+        users = self.hosts.get("user")
+        return users.scores.scoring.waiting if isinstance(users, UserHost) else 0
 
     async def refresh_fences(self, fence: str, asker: Asker) -> None:
         users = self.hosts["user"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 
+from actors.matcher_port import ServedMatcher
 from actors.metrics_export import Exporter
 from actors.shard import Shard, ShardConfig
 from actors.shard_metrics import measure
@@ -21,7 +22,7 @@ class ShardActor:
     """The Ray actor around a Shard. Ray restarts it under a new incarnation; the Directory fences the old."""
 
     def __init__(self, config: ShardConfig) -> None:
-        self._shard = Shard(config)
+        self._shard = Shard(config, ServedMatcher())
         self._shard.on_replaced = lambda: os._exit(1)
         measure(self._shard)
         self._started = asyncio.get_running_loop().create_task(self._start())

@@ -16,6 +16,10 @@ class Measured(Protocol):
     housekeeping: Housekeeping
 
     @property
+    def score_queue(self) -> int:
+        """People whose views wait for scores."""
+
+    @property
     def activations(self) -> dict[tuple[str, str], Activation]:
         """All that is live here."""
 
@@ -49,6 +53,7 @@ def measure(shard: Measured) -> None:
     metrics.gauge("mailbox_deepest", lambda: max(depths(), default=0))
     metrics.gauge("mailboxes_above_soft_limit", lambda: sum(depth > MAILBOX_SOFT for depth in depths()))
     metrics.gauge("activations_bytes", lambda: shard.housekeeping.memory_bytes)
+    metrics.gauge("score_queue", lambda: shard.score_queue)
     metrics.gauge("view_version", lambda: shard.router.view.version)
 
 

@@ -30,7 +30,14 @@ from storage.postgres import UNREACHABLE
 log = logging.getLogger("hereabouts.shard")
 
 _RETRY_S = 0.2
-_NEEDS_NO_ACTIVATION = (wire.Refresh, wire.RowsTold, wire.Vacant, wire.StayQuery, wire.FenceMoved)
+_NEEDS_NO_ACTIVATION = (
+    wire.Refresh,
+    wire.RowsTold,
+    wire.Vacant,
+    wire.StayQuery,
+    wire.FenceMoved,
+    wire.TallyChanged,
+)
 """Nothing changes for an actor that is not live."""
 
 _OF_THE_LIVING = frozenset({wire.Subscribe, wire.RowsTold, wire.Remind, wire.Here})

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable
 from dataclasses import replace
 from functools import partial
@@ -25,13 +26,14 @@ from actors.metrics import count
 from actors.moves import Follower, Moves
 from actors.near_host import NearHost
 from actors.own_streams import OwnStreams
-from actors.person import Look, Moved, NotLive, ToRegion, UserState
+from actors.person import Look, Moved, NotLive, ToRegion, UserState, WantScores
 from actors.place_keeping import PlaceKeeping
 from actors.placement import slot_of
 from actors.position_messages import OK
 from actors.protocol import ErrorCode
 from actors.reminders import Handler
 from actors.restoring import Replay, Restoring, replayed
+from actors.score_host import ScoreHost
 from actors.share_host import ShareHost
 from actors.stay_keeping import StayKeeping
 from actors.visit_keeping import VisitKeeper
@@ -72,6 +74,7 @@ class UserHost:
         self.intake = PositionIntake(shard, self._run, lambda: self._moved, self._log)
         self.stays = StayKeeping(shard)
         self.near = NearHost(shard, self._run)
+        self.scores = ScoreHost(shard, self.near, random.SystemRandom())
         self._places.keepers |= {"fences": VisitKeeper(), "stay": self.stays}
         self.followers: list[Follower] = [self.crossings, self._places, self.mates, self._shares, self.stays]
         """Who takes each tick's fixes, in this order."""
@@ -154,6 +157,7 @@ class UserHost:
     def gateway_lost(self, activation: Activation, gateway: str) -> None:
         self._run(activation, user.gateway_lost(activation.state, gateway, self._shard.now_ms()))
         self._shares.gateway_lost(activation, gateway)
+        self.scores.gateway_lost(activation, gateway)
 
     def is_idle(self, activation: Activation) -> bool:
         busy = activation.crossings or not self.stays.is_settled(activation.key)
@@ -163,14 +167,13 @@ class UserHost:
         state: UserState = activation.state
         events = sum(len(stream.window) for stream in state.streams.values())
         rows = sum(len(near.seen.rows) for near in state.views.values())
-        return 2_000 + events * 500 + rows * 250 + len(state.fences) * 200
+        pairs = 0 if state.book is None else len(state.book.known)
+        return 2_000 + events * 500 + rows * 250 + len(state.fences) * 200 + pairs * 100
 
     def is_quiet(self, activation: Activation) -> bool:
-        if activation.crossings or activation.recording:
+        if activation.crossings or activation.recording or self._online.looks(activation.key):
             return False
-        if self._online.looks(activation.key) or not self._shares.is_quiet(activation.key):
-            return False
-        if not self.mates.is_quiet(activation.key):
+        if not (self._shares.is_quiet(activation.key) and self.mates.is_quiet(activation.key)):
             return False
         if self._moved.has(activation) or not self.stays.is_settled(activation.key):
             return False
@@ -182,6 +185,7 @@ class UserHost:
 
     def ended(self, activation: Activation) -> None:
         self.near.leaving(activation)
+        self.scores.ended(activation)
         self._replays.pop(activation.key, None)
         self._places.ended(activation)
         self.intake.leaves(activation)
@@ -203,6 +207,7 @@ class UserHost:
         self._shares.begins(activation)
         self.mates.review(activation)
         self._online.tell(activation)
+        self.scores.arrived(activation)
 
     def expire(self, activation: Activation, now_ms: int) -> None:
         state: UserState = activation.state
@@ -213,6 +218,7 @@ class UserHost:
         self.mates.expire(activation, now_ms)
         self.stays.expire(state, now_ms)
         self.near.expire(activation, now_ms)
+        self.scores.expire(activation, now_ms)
         self._run(activation, announcing.expired(state, now_ms))
 
     def slots_moved(self, slots: set[int]) -> None:
@@ -246,6 +252,8 @@ class UserHost:
         if isinstance(message, wire.StayQuery):
             waiting.asker.answer(self.stays.going_on(activation.key))
             return None
+        if self.scores.is_about(message):
+            return self.scores.handle(activation, waiting)
         if isinstance(message, wire.NearQuery):
             return self.near.look(activation, message, waiting.asker)
         if isinstance(message, wire.Subscribe | wire.History):
@@ -281,6 +289,8 @@ class UserHost:
                 self._shard.router.cast("region", effect.message.region, effect.message)
             elif isinstance(effect, Look):
                 self.near.looks(activation, effect.cell)
+            elif isinstance(effect, WantScores):
+                self.scores.scoring.want(activation)
             elif isinstance(effect, NotLive):
                 self._not_live(activation, effect)
             else:
@@ -316,6 +326,7 @@ class UserHost:
         self._run(activation, announcing.placed(state, self._shard.now_ms()))
         self.near.refreshed(activation)
         self._online.refreshed(activation)
+        await self.scores.refreshed(activation)
         asker.answer({})
 
     # -- positions ----------------------------------------------------------------------------------

@@ -35,6 +35,11 @@ def band_of(distance_m: float) -> str:
     raise ValueError("no band beyond 10 km")
 
 
+def metres_of(band: str) -> float:
+    """Return the upper end of a band in metres."""
+    return float(band.removeprefix("<")) * 1_000
+
+
 def nearest(
     viewer: Coarse,
     keys: Sequence[str],

@@ -6,7 +6,8 @@ that was filled at once.
 """
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from typing import Any, TypeAlias
 
@@ -124,6 +125,20 @@ class People:
         row = self.row_of.get(user)
         if row is not None:
             self.tally[row] = tally
+
+    @contextmanager
+    def counting(self, user: str, tally: Sequence[float] | None) -> Iterator[None]:
+        """Within it a person's tally is this one, whatever the table has. None: as the table has it."""
+        row = self.row_of.get(user)
+        if row is None or tally is None:
+            yield
+            return
+        before = self.tally[row].copy()
+        self.tally[row] = tally
+        try:
+            yield
+        finally:
+            self.tally[row] = before
 
     def decide(self, rater: str, ratee: str, likes: bool) -> None:
         """Append a decision; of several about one person the last holds. Says nothing of strangers."""

@@ -395,6 +395,6 @@ def _new_channel(name: str, n: int) -> Channel:
         return PresenceChannel(name, n)
     if name.startswith(PASSIVE):
         return CountsChannel(name, n)
-    if name.startswith(("near@", "share:")) or "@map#" in name:
+    if name.startswith(("near@", "share:", "scores@")) or "@map#" in name:
         return NearChannel(name, n)
     return StreamChannel(name, n)

@@ -7,9 +7,9 @@ makes up for what a NOTIFY missed. Only `build_matcher` imports Ray.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,11 @@ import asyncpg
 from actors import metrics
 from actors.metrics_export import Exporter
 from actors.site import HERE, Site
-from matching.answers import InterestMap, Recommended, Scores
+from matching.answers import NO_SCORE, InterestMap, Recommended, Scores
 from matching.live import People, Profile, yyyymmdd
 from matching.two_stage import Baseline, PairModel, recommend, scores_of
 from storage import feed
+from storage.decisions import TallyRow
 from storage.outbox import CHANNEL
 from storage.postgres import UNREACHABLE, open_pool
 
@@ -104,16 +105,21 @@ class MatcherService:
 
     # -- answers -----------------------------------------------------------------------------------------
 
-    async def score(self, asks: Sequence[tuple[str, Sequence[str]]]) -> Scores:
-        """The pair scores of each viewer with people whom they see, all by one model version."""
+    async def score(
+        self, asks: Sequence[tuple[str, Sequence[str]]], tallies: Mapping[str, TallyRow] | None = None
+    ) -> Scores:
+        """The pair scores of each viewer with people whom they see, all by one model version. `tallies` are
+        what some viewers count with now, in place of what the log says so far.
+        """
         await self._meet({who for viewer, users in asks for who in (viewer, *users)})
         with self._timed():
             model, today = self.champion, yyyymmdd(self._today())
-            said = [
-                scores_of(self.people, model, viewer, users[:MOST_ASKED], today)
-                + [-1.0] * max(0, len(users) - MOST_ASKED)
-                for viewer, users in asks
-            ]
+            said = []
+            for viewer, users in asks:
+                tally = (tallies or {}).get(viewer)
+                with self.people.counting(viewer, None if tally is None else astuple(tally)):
+                    found = scores_of(self.people, model, viewer, users[:MOST_ASKED], today)
+                said.append(found + [NO_SCORE] * max(0, len(users) - MOST_ASKED))
             self._scores.n += sum(map(len, said))
             return Scores(model.version, said)
 
@@ -283,9 +289,11 @@ class Matcher:
             await asyncio.shield(self._started)
         return self._service
 
-    async def score(self, asks: list[tuple[str, list[str]]]) -> Scores:
+    async def score(
+        self, asks: list[tuple[str, list[str]]], tallies: dict[str, TallyRow] | None = None
+    ) -> Scores:
         """See MatcherService."""
-        return await (await self._ready()).score(asks)
+        return await (await self._ready()).score(asks, tallies)
 
     async def recommend(
         self, viewer: str, near: list[tuple[str, float]], limit: int, alias: str = "champion"

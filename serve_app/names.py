@@ -5,11 +5,11 @@ from typing import Literal
 from actors.protocol import EngineError, ErrorCode
 from storage.ids import is_id
 
-Kind = Literal["room", "presence", "near", "share", "fence", "fences", "me"]
+Kind = Literal["room", "presence", "near", "share", "fence", "fences", "me", "scores"]
 
 MODES: dict[Kind, str] = {
     "room": "stream", "presence": "map", "near": "map", "share": "map", "fence": "stream",
-    "fences": "stream", "me": "stream",
+    "fences": "stream", "me": "stream", "scores": "map",
 }  # fmt: skip
 """The mode that a channel is subscribed in unless another is asked for."""
 
@@ -44,10 +44,10 @@ def internal_name(  # noqa: PLR0911 - one line per kind
     if kind == "fence" and rest:
         _require_id(rest)
         return "fence", f"{ch}@map#{connection}" if mode == "map" else ch
-    if ch == "near":
-        return "near", f"near@{user}#{connection}"
+    if ch in ("near", "scores"):
+        return ch, f"{ch}@{user}#{connection}"  # type: ignore[return-value] # mypy narrows no text to a Literal
     if ch in ("fences", "me"):
-        return ch, f"{ch}@{user}"  # type: ignore[return-value] # mypy narrows no text to a Literal
+        return ch, f"{ch}@{user}"  # type: ignore[return-value] # as above
     raise EngineError(ErrorCode.UNKNOWN_CHANNEL, "no channel has such a name")
 
 

@@ -2,16 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import asyncpg
 
+from storage.decisions import TallyRow
 from storage.ghosts import Ghost, ghost_of
 from storage.places import StayRow, open_stays
 from storage.shares import GivenShare, given_shares
 
 STREAMS = ("me", "fences")
+TALLY = ("given", "given_yes", "received", "received_yes", "surprise")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class UserRecord:
     """Whether they want their own places kept."""
     open_stay: StayRow | None = None
     """Where they stay, as it was stored last."""
+    tally: TallyRow = field(default_factory=TallyRow)
+    """What they decided, and what was decided about them (MATCH-4)."""
 
 
 async def load_user(connection: asyncpg.Connection, user: str) -> UserRecord | None:
@@ -73,7 +77,9 @@ async def load_users(connection: asyncpg.Connection, users: Sequence[str]) -> di
     """The same about many, in as many queries; who is not an active person is left out."""
     found = await connection.fetch(
         """SELECT id::text, visibility_audience, visibility_precision, ghost_mode, ghost_since, ghost_until,
-            keeps_places FROM users
+            keeps_places, coalesce(given, 0) AS given, coalesce(given_yes, 0) AS given_yes,
+            coalesce(received, 0) AS received, coalesce(received_yes, 0) AS received_yes,
+            coalesce(surprise, 0) AS surprise FROM users LEFT JOIN match_tallies ON user_id = id
         WHERE id = ANY($1::uuid[]) AND status = 'active'""",
         users,
     )
@@ -147,6 +153,7 @@ async def load_users(connection: asyncpg.Connection, users: Sequence[str]) -> di
             ghost_of(row),
             row["keeps_places"],
             stays.get(one),
+            TallyRow(*(row[each] for each in TALLY)),
         )
         for row in found
         for one in (row["id"],)

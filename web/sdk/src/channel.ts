@@ -5,7 +5,7 @@ import type { Change, ChannelEvent, Meta, Position, Publication, Sampled } from 
 import type { Subscribing } from "./options.js";
 import { text, whole } from "./wire.js";
 
-const MAPS = /^(near$|presence:|share:)/;
+const MAPS = /^(near$|scores$|presence:|share:)/;
 
 /** A publication is missing: the channel has to be subscribed again from its position. */
 export class InsufficientError extends Error {}

@@ -20,7 +20,7 @@ from hereabouts_client.events import CoreChannelEvent as Event
 from hereabouts_client.history import publication
 from hereabouts_client.options import Subscribing
 
-MAPS = ("near", "presence:", "share:")
+MAPS = ("near", "presence:", "scores", "share:")
 
 
 class InsufficientError(Exception):

@@ -1,0 +1,266 @@
+"""Hosts what a shard's people are told of how they fit with others: the channel `scores`, and the scores of
+`near` (MATCH-17).
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import asyncpg
+
+from actors import messages as wire
+from actors.activation import Activation, Stage, Waiting
+from actors.effects import Refuse
+from actors.host import Hosting
+from actors.near_host import NearHost
+from actors.person import UserState
+from actors.protocol import EngineError, ErrorCode
+from actors.score_book import NONE, ScoreBook
+from actors.scores import ASK_AGAIN_MS, CHANNEL, LIMIT, RETRY_MS, ScoresState, Suggested
+from actors.scoring import ANSWER_S, Scoring
+from storage import decisions
+from storage.ids import UserId, new_id
+from storage.postgres import UNREACHABLE
+from storage.recommendations import may_be_shown, rows_of
+from storage.suggestions import going_on
+
+log = logging.getLogger("hereabouts.user")
+
+ASKING_LIMIT = 200
+"""People for whom the recommender is asked at once; who comes then is looked at again within seconds."""
+
+AT_ONCE = 4
+"""Of these so many at the same time."""
+
+
+class ScoreHost:
+    """Of the people of one shard."""
+
+    def __init__(self, shard: Hosting, near: NearHost, chance: random.Random) -> None:
+        self._shard = shard
+        self._near = near
+        self.scoring = Scoring(shard, wanted, self._told, chance)
+        self._asking: set[str] = set()
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._later: dict[str, list[Waiting]] = {}
+        """Subscriptions that go on from a lost activation: they wait for scores, but not for long."""
+
+    # -- turns -------------------------------------------------------------------------------------------
+
+    def is_about(self, message: wire.Request) -> bool:
+        """Whether this is who handles the message."""
+        if isinstance(message, wire.Subscribe | wire.Unsubscribe):
+            return message.ch.startswith(CHANNEL)
+        return isinstance(message, wire.TallyChanged)
+
+    def handle(self, activation: Activation, waiting: Waiting) -> Awaitable[None] | None:
+        """One of these messages."""
+        message, state = waiting.message, activation.state
+        if isinstance(message, wire.TallyChanged):
+            return self._counted(activation, waiting)
+        if isinstance(message, wire.Unsubscribe):
+            if state.scores is not None:
+                state.scores.maps.unsubscribed(message, waiting.gateway, self._shard.now_ms())
+            waiting.asker.answer({})
+            return None
+        assert isinstance(message, wire.Subscribe)
+        if message.user != activation.key:
+            refusal = Refuse(waiting.asker, ErrorCode.DENIED, "no such channel, or not yours")
+        elif message.mode != "map":
+            refusal = Refuse(waiting.asker, ErrorCode.BAD_REQUEST, "scores is a map")
+        else:
+            return self._subscribe(activation, waiting)
+        self._shard.run([refusal])
+        return None
+
+    async def _subscribe(self, activation: Activation, waiting: Waiting) -> None:
+        state: UserState = activation.state
+        message = waiting.message
+        assert isinstance(message, wire.Subscribe)
+        state.book, state.scores = state.book or ScoreBook(), state.scores or ScoresState()
+        async with self._shard.pool.acquire() as connection:
+            await self._read(connection, state)
+            if message.shadow is not None and not state.scores.rows:
+                there = await going_on(connection, state.user, message.shadow)
+                state.scores.adds((user, Suggested(NONE, "", "")) for user in sorted(there))
+        user, is_lost = activation.key, message.shadow is not None and self.scoring.port is not None
+        if is_lost and state.scores.rows and state.book.lacks(state.scores.rows):
+            self._later.setdefault(user, []).append(waiting)
+            self.scoring.want(activation)
+            asyncio.get_running_loop().call_later(ANSWER_S, self._go_on, activation)
+        else:
+            self._begin(activation, waiting)
+
+    def _begin(self, activation: Activation, waiting: Waiting) -> None:
+        state: UserState = activation.state
+        message = waiting.message
+        assert state.scores is not None
+        assert isinstance(message, wire.Subscribe)
+        maps, now_ms = state.scores.maps, self._shard.now_ms()
+        rows = _rows(state)
+        self._shard.run(list(maps.subscribed(message, waiting.asker, waiting.gateway, rows, now_ms, new_id)))
+        self._look(activation)
+
+    def _go_on(self, activation: Activation) -> None:
+        for waiting in self._later.pop(activation.key, ()):
+            if activation.stage is Stage.ACTIVE:
+                self._begin(activation, waiting)
+            else:
+                waiting.asker.refuse(EngineError(ErrorCode.MOVED, "this activation ended", 50))
+
+    async def _counted(self, activation: Activation, waiting: Waiting) -> None:
+        """A decision counts: one's own at once (MATCH-4), and who was decided on is recommended no more."""
+        state: UserState = activation.state
+        async with self._shard.pool.acquire() as connection:
+            found = await decisions.tallies(connection, [state.user])
+            if state.scores is not None and state.scores.is_wanted:
+                await self._read(connection, state)
+        before, tally = state.record.tally, found.get(state.user, decisions.TallyRow())
+        state.record = replace(state.record, tally=tally)
+        if state.book is not None and tally.given != before.given:
+            self.scoring.renew(activation)
+        self._show(activation)
+        self._look(activation)
+        waiting.asker.answer({})
+
+    async def _read(self, connection: asyncpg.Connection, state: UserState) -> None:
+        """Whom the last batch run recommends; without one, those whom the recommender did. Who is new must be
+        fit to be shown, who is shown already goes on while that may be.
+        """
+        mine = state.scores
+        assert mine is not None
+        stored = await rows_of(connection, UserId(state.user), "people", limit=2 * LIMIT)
+        new = [row.subject for row in stored if row.subject not in mine.rows]
+        allowed = await may_be_shown(connection, UserId(state.user), new, self._today())
+        if mine.rows:
+            allowed |= await going_on(connection, state.user, mine.rows)
+        if mine.is_batch or any(row.subject in allowed for row in stored):
+            mine.suggests(
+                (row.subject, Suggested(row.score, row.model, str(row.detail.get("source", ""))))
+                for row in stored
+                if row.subject in allowed
+            )
+        else:
+            mine.leaves(allowed)
+
+    def _today(self) -> date:
+        return datetime.fromtimestamp(self._shard.now_ms() / 1000, UTC).date()
+
+    # -- life --------------------------------------------------------------------------------------------
+
+    async def refreshed(self, activation: Activation) -> None:
+        """The person's record was read anew; a batch run may have written. Who was blocked goes at once."""
+        state: UserState = activation.state
+        if state.book is not None:
+            state.book.without(state.record.blocked)
+        if state.scores is None or not state.scores.is_wanted:
+            return
+        self._show(activation)
+        async with self._shard.pool.acquire() as connection:
+            await self._read(connection, state)
+        self._show(activation)
+        self._look(activation)
+
+    def arrived(self, activation: Activation) -> None:
+        """The state came from another shard; what was asked there is not answered here."""
+        self.scoring.renew(activation)
+        self._look(activation)
+
+    def expire(self, activation: Activation, now_ms: int) -> None:
+        """Once a second."""
+        self.scoring.expire(activation, now_ms)
+        mine: ScoresState | None = activation.state.scores
+        if mine is not None:
+            mine.maps.kept.expire(now_ms)
+            if mine.is_wanted:
+                self._look(activation)
+            elif activation.key not in self._later:
+                activation.state.scores = None
+
+    def gateway_lost(self, activation: Activation, gateway: str) -> None:
+        """A gateway's link is gone."""
+        if activation.state.scores is not None:
+            activation.state.scores.maps.gateway_lost(gateway, self._shard.now_ms())
+
+    def ended(self, activation: Activation) -> None:
+        """The person's actor is not here any more."""
+        self.scoring.leaves(activation.key)
+        self._go_on(activation)
+
+    # -- what is shown -----------------------------------------------------------------------------------
+
+    def _told(self, activation: Activation) -> None:
+        """There are scores: who waits for them goes on, and everything that shows some is looked at."""
+        self._go_on(activation)
+        self._near.rescored(activation)
+        self._show(activation)
+
+    def _show(self, activation: Activation) -> None:
+        state: UserState = activation.state
+        if state.scores is not None and state.scores.maps.views:
+            rows = _rows(state)
+            self._shard.run(list(state.scores.maps.show(lambda _: rows)))
+
+    def _look(self, activation: Activation) -> None:
+        """Asks for what there is none of."""
+        state: UserState = activation.state
+        mine, book = state.scores, state.book
+        if mine is None or book is None or not mine.maps.views:
+            return
+        if book.lacks(mine.rows):
+            self.scoring.want(activation)
+        user, port = activation.key, self.scoring.port
+        if port is None or user in self._asking or len(self._asking) >= ASKING_LIMIT:
+            return
+        now_ms = self._shard.now_ms()
+        if mine.wants_more(now_ms):
+            mine.ask_at_ms = now_ms + RETRY_MS
+            self._asking.add(user)
+            self._shard.spawn(self._recommend(activation, port.recommend))
+
+    async def _recommend(self, activation: Activation, recommend: Callable[..., Awaitable[Any]]) -> None:
+        """Asks the recommender, which knows no more of where people are than the viewer (GEO-20)."""
+        state: UserState = activation.state
+        try:
+            async with self._turns:
+                near = await self._near.bands(state)
+                async with asyncio.timeout(ANSWER_S):
+                    answer = await recommend(state.user, near, LIMIT)
+                async with self._shard.pool.acquire() as connection:
+                    users = [row.user for row in answer.rows]
+                    allowed = await may_be_shown(connection, UserId(state.user), users, self._today())
+        except (asyncpg.PostgresError, *UNREACHABLE) as error:
+            log.warning("nobody can be recommended now: %s", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - whatever the Matcher has, it is asked again
+            log.warning("the Matcher recommends nobody now: %s", type(error).__name__)
+        else:
+            if state.scores is not None:
+                state.scores.ask_at_ms = self._shard.now_ms() + ASK_AGAIN_MS
+            if activation.stage is Stage.ACTIVE and state.scores is not None and not state.scores.is_batch:
+                state.scores.adds(
+                    (row.user, Suggested(row.score, answer.model, row.source))
+                    for row in answer.rows
+                    if row.user in allowed
+                )
+        finally:
+            self._asking.discard(activation.key)
+        if activation.stage is Stage.ACTIVE:
+            self._show(activation)
+            self._look(activation)
+
+
+def wanted(state: UserState) -> list[str]:
+    """Whose scores the person's views want, nearest and best first."""
+    users = dict.fromkeys(user for near in state.views.values() if near.scores for user in near.wants)
+    if state.scores is not None:
+        users |= dict.fromkeys(state.scores.rows)
+    return [user for user in users if user not in state.record.blocked]
+
+
+def _rows(state: UserState) -> dict[str, Any]:
+    assert state.scores is not None
+    return state.scores.shown(state.book or ScoreBook(), state.record.blocked)

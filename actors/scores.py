@@ -1,0 +1,84 @@
+"""`scores` of one person: those who are recommended to them, each with a score and whose it is (MATCH-17).
+Pure.
+
+Who it is about comes from the batch run, or from the recommender where there was none; how well they fit from
+the same book as the scores of `near`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from actors.map_views import MapViews
+from actors.score_book import DIGITS, ScoreBook
+
+CHANNEL = "scores@"
+LIMIT = 50
+"""People in the map."""
+
+ASK_AGAIN_MS = 300_000
+"""Whoever is left with few is recommended others so often at most."""
+
+RETRY_MS = 15_000
+"""The recommender did not answer."""
+
+
+class Suggested(NamedTuple):
+    """Somebody who is recommended, as it was stored or answered; below 0: their score is not known."""
+
+    score: float
+    model: str
+    source: str
+
+
+@dataclass(slots=True)
+class ScoresState:
+    """For all connections of one person."""
+
+    maps: MapViews = field(default_factory=MapViews)
+    rows: dict[str, Suggested] = field(default_factory=dict)
+    """Best first, as suggested."""
+    is_batch: bool = False
+    """They are of a batch run."""
+    ask_at_ms: int = 0
+    """The recommender is not asked before."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Somebody listens, or may come back to it."""
+        return bool(self.maps.views or self.maps.kept.by_epoch)
+
+    def wants_more(self, now_ms: int) -> bool:
+        """Whether the recommender is to be asked: there is little left of what it said."""
+        return not self.is_batch and len(self.rows) < LIMIT // 2 and now_ms >= self.ask_at_ms
+
+    def suggests(self, rows: Iterable[tuple[str, Suggested]]) -> None:
+        """A batch run recommends these, best first; or nobody any more."""
+        self.rows = dict(list(rows)[:LIMIT])
+        self.is_batch = bool(self.rows)
+
+    def adds(self, rows: Iterable[tuple[str, Suggested]]) -> None:
+        """These are recommended, too. Who was stays: nobody is to learn by it that they were passed on."""
+        for user, row in rows:
+            if len(self.rows) < LIMIT:
+                self.rows.setdefault(user, row)
+
+    def leaves(self, allowed: AbstractSet[str]) -> None:
+        """Of those who are recommended only these still may be."""
+        self.rows = {user: row for user, row in self.rows.items() if user in allowed}
+
+    def shown(self, book: ScoreBook, blocked: AbstractSet[str]) -> dict[str, Any]:
+        """What the map holds now."""
+        rows: dict[str, Any] = {}
+        for user, suggested in self.rows.items():
+            score = book.known.get(user)
+            model = book.model
+            if score is None:
+                score, model = suggested.score, suggested.model
+            if score >= 0 and user not in blocked:
+                row = {"user": user, "score": round(score, DIGITS), "model": model}
+                rows[user] = row | {"source": suggested.source}
+        return rows
