@@ -42,8 +42,13 @@ class Forgetting:
         """Gone when this returns; the log's own rows are void and leave it within minutes. Raises what the
         stores raise: some of it may be left then.
         """
-        slot, user = activation.slot, activation.key
         self.begins(activation)
+        await self.erase_stored(activation.slot, activation.key)
+
+    async def erase_stored(self, slot: int, user: str) -> None:
+        """The same for somebody who is not live here."""
+        self._places.drop(slot, user)
+        self._restoring.forget(user)
         await positions.forget(self._shard.valkey, slot, user)
         await probing.forget(self._shard.valkey, user)
         logged_: asyncio.Future[None] = asyncio.get_running_loop().create_future()

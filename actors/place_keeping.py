@@ -74,8 +74,12 @@ class PlaceKeeping:
 
     def forget(self, activation: Activation) -> None:
         """Drops what was to be saved: the person is somebody else's now, or is no more."""
-        self._due.pop(activation.key, None)
-        self._unsaved.pop((activation.slot, activation.key), None)
+        self.drop(activation.slot, activation.key)
+
+    def drop(self, slot: int, user: str) -> None:
+        """The same for somebody who may not be live any more."""
+        self._due.pop(user, None)
+        self._unsaved.pop((slot, user), None)
 
     def ended(self, activation: Activation) -> None:
         """The person is not live any more, and may be again before the snapshot is written."""

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import asyncpg
+from redis.exceptions import RedisError
 
 from actors import messages as wire
 from actors.activation import Activation, LocalAsker
@@ -147,7 +148,7 @@ class Reminders:
         """There is no such actor: its person is no more. Returns what went wrong."""
         try:
             await self.gone[reminder.kind](reminder.key)
-        except (asyncpg.PostgresError, *UNREACHABLE) as wrong:
+        except (asyncpg.PostgresError, RedisError, *UNREACHABLE) as wrong:
             return EngineError(ErrorCode.INTERNAL, type(wrong).__name__)
         return None
 

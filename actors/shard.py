@@ -127,7 +127,7 @@ class Shard(Turns):
         self.hosts = {"room": rooms, "user": users, "region": RegionHost(self), "fence": fences}
         await self.splits.reload()
         self.reminders.handlers |= {"user": users.remind, "fence": fences.remind}
-        self.reminders.gone["user"] = users.crossings.see_off
+        self.reminders.gone["user"] = users.departing.see_off
         await users.crossings.reload()
         site = self.config.site
         address = address_of(self.config.run_dir, f"shard-{self.config.shard}", site)

@@ -14,6 +14,7 @@ from actors import announcing, near_people, user
 from actors import messages as wire
 from actors.activation import Activation, Stage, Waiting
 from actors.crossings import Crossings
+from actors.departing import Departing
 from actors.effects import Asker, Refuse
 from actors.fix_log import FixLog, logged
 from actors.forgetting import Forgetting
@@ -75,15 +76,14 @@ class UserHost:
         self.stays = StayKeeping(shard)
         self.near = NearHost(shard, self._run)
         self.scores = ScoreHost(shard, self.near, random.SystemRandom())
+        self.departing = Departing(shard, self.crossings, self._shares, self.stays, self._forgetting)
         self._places.keepers |= {"fences": VisitKeeper(), "stay": self.stays}
         self.followers: list[Follower] = [self.crossings, self._places, self.mates, self._shares, self.stays]
         """Who takes each tick's fixes, in this order."""
         self.reminders: dict[str, Handler] = {
-            "share": self._shares.remind,
-            "ghost": self._ghosts.remind,
-            "near": self.mates.remind,
-            "visit": self.crossings.remind,
-        }
+            "share": self._shares.remind, "ghost": self._ghosts.remind, "near": self.mates.remind,
+            "visit": self.crossings.remind, "account": self.departing.remind,
+        }  # fmt: skip
         """What comes before the colon of a reminder's name → who does what it is about; they get the rest."""
 
     # -- life ---------------------------------------------------------------------------------------

@@ -81,6 +81,7 @@ def deployment(
             "fallback_url": settings.fallback_url,
             "access_token_s": settings.access_token_s,
             "privacy_k": settings.privacy_k,
+            "erase_grace_s": settings.erase_grace_s,
             "allowed_origins": settings.allowed_origins,
             "rate_limits": settings.rate_limits,
             "secret_key": secret_key,

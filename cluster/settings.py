@@ -171,6 +171,11 @@ class Settings:
         "How long the fixes of a person are kept for that person; 0 keeps none.",
         _seconds(0, 31_536_000),
     )
+    erase_grace_s: float = _setting(
+        1_209_600.0,
+        "How long after somebody gave up their account the rest of it is erased; 0: at once.",
+        _seconds(0, 31_536_000),
+    )
     privacy_k: int = _setting(
         0,
         "How many people a place holds before its count is shown; 0 means 1 in development, 5 in production.",

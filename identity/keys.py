@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from jwt.algorithms import ECAlgorithm
 
+from identity.departed import Departed
 from identity.seals import Seal, SealBrokenError
 from identity.secrets import derive
-from identity.tokens import ALGORITHM, Claims, SigningKey, TokenVerifier, UnknownKey
+from identity.tokens import ALGORITHM, Claims, SigningKey, TokenInvalid, TokenVerifier, UnknownKey
 from storage import keys as rows
 from storage.ids import new_id
 
@@ -74,17 +75,27 @@ async def load_verifying_keys(connection: Any) -> dict[str, dict[str, Any]]:
 
 
 class ReloadingVerifier:
-    """A TokenVerifier that reads the keys from Postgres when a token names one it does not know."""
+    """A TokenVerifier that reads the keys from Postgres when a token names one it does not know, and believes
+    no token of somebody who has given up their account.
+    """
 
     def __init__(self, pool: Any, clock: Callable[[], float] = time.time) -> None:
         self._pool = pool
         self._clock = clock
+        self.departed = Departed(pool, clock)
         self._verifier = TokenVerifier({})
         self._loaded_at_s = float("-inf")
         self._loading: asyncio.Task[None] | None = None
 
     async def verify(self, token: str) -> Claims:
         """As TokenVerifier.verify, at the clock's time. Raises what the pool raises if it must read."""
+        claims = await self._verify(token)
+        await self.departed.keep_up()
+        if claims.user in self.departed:
+            raise TokenInvalid
+        return claims
+
+    async def _verify(self, token: str) -> Claims:
         now_s = self._clock()
         try:
             return self._verifier.verify(token, now_s)

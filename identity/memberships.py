@@ -15,6 +15,8 @@ from storage.outbox import Touch, append_user_event, write_event
 from storage.rooms import (
     MemberRow,
     count_owners,
+    crown,
+    entered,
     insert_room,
     load_member,
     load_room,
@@ -140,6 +142,21 @@ async def remove_member(
         if before.role == "owner":
             await pass_ownership(connection, room)
     return touches, before != after
+
+
+async def leave_all(connection: Any, me: UserId, now: datetime) -> list[Touch]:
+    """Out of every room, in the caller's transaction; one that loses its last owner gets another."""
+    touches: list[Touch] = []
+    for each in await entered(connection, me):
+        room = RoomId(each)
+        actor, before, owners = await _places(connection, room, me, me)
+        if before.inside and before.role == "owner" and owners == 1:
+            await crown(connection, room, me)
+        after = take_out(actor, before, is_self=True, owners=owners + 1)
+        touches += await _store(connection, room, me=me, target=me, before=before, after=after, now=now)
+        if before.role == "owner":
+            await pass_ownership(connection, room)
+    return touches
 
 
 async def _bind(connection: Any, fence: FenceId, me: UserId, room: RoomId) -> None:

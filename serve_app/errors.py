@@ -20,6 +20,7 @@ from actors.protocol import EngineError, ErrorCode
 from identity.accounts import HandleInvalidError, RefreshRefusedError, SignInRefusedError, TooYoungError
 from identity.connections import IllegalTransitionError, VersionRequiredError
 from identity.groups import LastOwnerError, NotAllowedError
+from identity.leaving import AccountGoneError, WrongPasswordError
 from identity.memberships import DirectRoomError, FenceBoundError
 from identity.pairs import NobodyError, SelfConnectionError
 from identity.passwords import TooManySignInsError
@@ -137,6 +138,8 @@ _FIXED: Mapping[type[Exception], Refusal] = {
     TokenInvalid: unauthorized(ErrorCode.UNAUTHORIZED, "An access token of this engine is needed."),
     TokenExpired: unauthorized(ErrorCode.TOKEN_EXPIRED, "The access token has expired: refresh it."),
     SignInRefusedError: unauthorized(ErrorCode.UNAUTHORIZED, "Handle and password do not match."),
+    WrongPasswordError: unauthorized(ErrorCode.UNAUTHORIZED, "The password is not the account's."),
+    AccountGoneError: unauthorized(ErrorCode.UNAUTHORIZED, "This account is not there any more."),
     RefreshRefusedError: unauthorized(ErrorCode.UNAUTHORIZED, "The refresh token is not valid (any more)."),
     TooManySignInsError: Refusal(ErrorCode.OVERLOADED, "Too many people sign in at once.", retry_ms=1000),
     HandleInvalidError: invalid(

@@ -11,10 +11,10 @@ from contextlib import suppress
 from actors.protocol import EngineError, ErrorCode
 from actors.router import RouterConfig
 from actors.site import Site
+from identity.keys import ReloadingVerifier
 from serve_app.face import Face
 from serve_app.frames import JSON
 from serve_app.limits import Limits
-from serve_app.surroundings import Verifier
 from serve_app.transports.sse import EventStream
 from storage.ids import is_id, new_id
 
@@ -29,7 +29,9 @@ _GOODBYE = 1000
 class Events:
     """The event streams of one process. What holds them is started with the first."""
 
-    def __init__(self, run_dir: str, site: Site, verifier: Verifier, limits: Limits, redis_url: str) -> None:
+    def __init__(
+        self, run_dir: str, site: Site, verifier: ReloadingVerifier, limits: Limits, redis_url: str
+    ) -> None:
         # The Api's own router is no gateway. This one is, without an address that clients could dial.
         self._config = RouterConfig(run_dir, "gateway", f"events-{new_id()[-6:]}", "", site)
         self._verifier = verifier
@@ -116,7 +118,7 @@ class Events:
         return self._face
 
     async def _start(self) -> None:
-        face = Face(self._config, self._verifier, self._limits, self._redis_url)
+        face = Face(self._config, self._verifier, self._limits, self._redis_url, self._verifier.departed)
         await face.start()
         if face.sessions is not None:
             face.sessions.on_notice["emit"] = self._emitted

@@ -3,7 +3,9 @@
 import asyncio
 from typing import Any
 
+from actors.protocol import CloseCode
 from actors.router import Router, RouterConfig
+from identity.departed import LOOK_S, Departed
 from serve_app.hub import Hub
 from serve_app.limits import Limits
 from serve_app.roster import Roster
@@ -18,7 +20,15 @@ PATIENCE_S = 0.5
 class Face:
     """One gateway without its listeners. All calls on its event loop."""
 
-    def __init__(self, config: RouterConfig, verifier: Verifier, limits: Limits, redis_url: str = "") -> None:
+    def __init__(
+        self,
+        config: RouterConfig,
+        verifier: Verifier,
+        limits: Limits,
+        redis_url: str = "",
+        departed: Departed | None = None,
+    ) -> None:
+        self._departed = departed
         self.router = Router(config)
         self.hub = Hub(self.router)
         self.sessions: Sessions | None = None
@@ -40,7 +50,18 @@ class Face:
         if self.sessions is not None:
             self.sessions.on_notice["taken"] = self.roster.noticed
             works += [self.sessions.run(), self.sessions.listen()]
+        if self._departed is not None:
+            works.append(self._see_off(self._departed))
         self._tasks = [asyncio.get_running_loop().create_task(work) for work in works]
+
+    async def _see_off(self, departed: Departed) -> None:
+        """Closes the connections of who has given up their account."""
+        while True:
+            new = await departed.review()
+            for session in list(self.roster.sessions) if new else ():
+                if session.connection.user in new:
+                    session.close(CloseCode.DENIED, "this account is not there any more")
+            await asyncio.sleep(LOOK_S)
 
     def check_health(self) -> None:
         """Raises RuntimeError if this process can't do its work."""

@@ -95,7 +95,8 @@ class GatewayService:
         )
         name = f"{config.site.node}-{config.number}-{new_id()[-6:]}"
         link = RouterConfig(config.run_dir, "gateway", name, self.url, config.site)
-        self._face = face = Face(link, ReloadingVerifier(self._pool), self._limits, config.redis_url)
+        verifier = ReloadingVerifier(self._pool)
+        self._face = face = Face(link, verifier, self._limits, config.redis_url, verifier.departed)
         self.router, self.hub, self.roster = face.router, face.hub, face.roster
         await face.start()
         self._server = await picows.listen(

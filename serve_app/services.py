@@ -53,6 +53,7 @@ class ApiConfig:
     fallback_url: str = ""
     access_token_s: float = 600.0
     privacy_k: int = 1
+    erase_grace_s: float = 1_209_600.0
     allowed_origins: tuple[str, ...] = ()
     rate_limits: bool = True
     version: str = "0"

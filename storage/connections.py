@@ -72,11 +72,12 @@ async def save_pair(connection: Any, pair: PairRow) -> None:
 
 
 async def pairs_of(connection: Any, user: UserId, *, after: str | None, limit: int) -> list[PairRow]:
-    """Pairs that `user` is in, by the other's id, past `after`."""
+    """Pairs that `user` is in, by the other's id, past `after`; none with who has given up their account."""
     rows = await connection.fetch(
         f"SELECT {_PAIR} FROM (SELECT *, CASE WHEN low_id = $1 THEN high_id ELSE low_id END AS other "
         "FROM connections WHERE low_id = $1 OR high_id = $1) mine "
-        "WHERE $2::uuid IS NULL OR other > $2 ORDER BY other LIMIT $3",
+        "WHERE ($2::uuid IS NULL OR other > $2) AND NOT EXISTS (SELECT 1 FROM users u WHERE u.id = other "
+        "AND u.status IN ('deleting', 'erased')) ORDER BY other LIMIT $3",
         user,
         after,
         limit,

@@ -32,8 +32,10 @@ class TallyRow:
 
 async def lock_both(connection: Any, one: str, other: str) -> None:
     """The right to append decisions of these two until the transaction ends. To be asked for before the
-    transaction writes anything: its id is given out at the first write, and is what orders the log.
+    transaction writes anything: its id is given out at the first write, and is what orders the log. Waits
+    for an erasure (storage.erasing_matching.lock_log), which waits for all who hold it.
     """
+    await connection.execute("SELECT pg_advisory_xact_lock_shared(hashtextextended('decisions', 0))")
     for person in sorted((one, other)):
         await connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended('decision:' || $1, 0))", person

@@ -113,11 +113,34 @@ async def count_owners(connection: Any, room: RoomId) -> int:
     return int(owners)
 
 
+async def entered(connection: Any, user: str) -> list[str]:
+    """Rooms that somebody is in, invited to or asks to enter, by id."""
+    rows = await connection.fetch(
+        "SELECT room_id::text FROM room_members WHERE user_id = $1 "
+        "AND state IN ('member', 'invited', 'requested') ORDER BY room_id",
+        user,
+    )
+    return [row[0] for row in rows]
+
+
+async def crown(connection: Any, room: RoomId, without: UserId) -> None:
+    """A room that loses its last owner gets another: the admin, else the member, who is in for longest."""
+    await connection.execute(
+        "UPDATE room_members SET role = 'owner' WHERE room_id = $1 AND user_id = (SELECT user_id "
+        "FROM room_members WHERE room_id = $1 AND user_id <> $2 AND state = 'member' "
+        "ORDER BY role <> 'admin', joined_at, user_id LIMIT 1) AND NOT EXISTS (SELECT 1 FROM room_members "
+        "WHERE room_id = $1 AND user_id <> $2 AND state = 'member' AND role = 'owner')",
+        room,
+        without,
+    )
+
+
 async def pass_ownership(connection: Any, room: RoomId) -> None:
     """After an owner left: rooms.owner_id names the longest-standing owner that is still in."""
     await connection.execute(
-        "UPDATE rooms SET owner_id = (SELECT user_id FROM room_members WHERE room_id = $1 AND role = 'owner' "
-        "AND state = 'member' ORDER BY joined_at, user_id LIMIT 1) WHERE id = $1",
+        "UPDATE rooms SET owner_id = coalesce((SELECT user_id FROM room_members WHERE room_id = $1 "
+        "AND role = 'owner' AND state = 'member' ORDER BY joined_at, user_id LIMIT 1), owner_id) "
+        "WHERE id = $1",
         room,
     )
 

@@ -10,12 +10,14 @@ from pydantic import AwareDatetime, ConfigDict, Field
 from actors import messages as wire
 from actors.placement import slot_of
 from actors.protocol import EngineError, ErrorCode
-from identity.accounts import age_years
+from identity.accounts import PASSWORD_MAXIMUM, age_years
+from identity.leaving import leave
 from serve_app.errors import Fault, Refusal, invalid
-from serve_app.gate import Caller, FenceInPath, ServicesHere
+from serve_app.gate import Caller, FenceInPath, ServicesHere, admit
 from serve_app.routes.auth import Handle
 from serve_app.routes.fences import visible_fence
 from serve_app.schemas import Answer, Audience, Body, problems
+from serve_app.throttle import SIGN_IN_PAIR
 from storage import ghosts, reminders
 from storage.accounts import Account, load_account, update_profile, update_visibility
 from storage.fences import put_grant
@@ -116,6 +118,21 @@ class Grant(Body):
     auto_join: bool = False
 
 
+class Departure(Body):
+    """The password, of an account that has one."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"password": "correct horse"}]})
+
+    password: Annotated[str, Field(max_length=PASSWORD_MAXIMUM)] | None = None
+
+
+class Departed(Answer):
+    """From then on nothing is left of the account but an id in what others keep."""
+
+    status: Literal["deleting"]
+    erase_at: str
+
+
 def _own(account: Account, here: ServicesHere, response: Response) -> OwnProfile:
     response.headers["ETag"] = f'"{account.version}"'
     response.headers["Cache-Control"] = "no-store"
@@ -199,6 +216,20 @@ def version_of(if_match: str) -> int | None:
 
 def another_version() -> Refusal:
     return Refusal(ErrorCode.BAD_REQUEST, "If-Match does not name the current version.", status=412)
+
+
+@router.delete("", summary="Give up my account")
+async def delete_me(me: Caller, here: ServicesHere, wish: Departure | None = None) -> Departed:
+    """At once I am signed out everywhere, in no room, and seen by nobody; there is no way back. What is left
+    is erased at `erase_at`. 401: the password is wrong, or missing.
+    """
+    admit(here, SIGN_IN_PAIR, me.user)
+    password = None if wish is None else wish.password
+    grace = timedelta(seconds=here.config.erase_grace_s)
+    erase_at, touches = await leave(here.pool, here.passwords, me.user, password, here.now, grace)
+    here.verifier.departed.add(me.user)
+    await here.refresh(touches)
+    return Departed(status="deleting", erase_at=erase_at.isoformat())
 
 
 @router.put("/visibility", summary="Who may see where I am")

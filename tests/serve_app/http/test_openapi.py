@@ -27,7 +27,7 @@ async def test_every_resource_of_the_first_slice_is_there(document):
     assert document["openapi"].startswith("3.1")
     assert {f"{method.upper()} {path}" for path, method, _ in operations(document)} == {
         "POST /v1/auth/register", "POST /v1/auth/login", "POST /v1/auth/refresh", "POST /v1/auth/logout",
-        "GET /v1/me", "PATCH /v1/me", "PUT /v1/me/visibility", "PUT /v1/me/fences/{fence}",
+        "GET /v1/me", "PATCH /v1/me", "DELETE /v1/me", "PUT /v1/me/visibility", "PUT /v1/me/fences/{fence}",
         "GET /v1/users/{user}", "GET /v1/connections", "PUT /v1/connections/{user}",
         "GET /v1/matches", "GET /v1/recommendations/people", "GET /v1/recommendations/pick",
         "GET /v1/recommendations/groups", "GET /v1/recommendations/places",

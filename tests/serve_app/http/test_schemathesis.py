@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import CHECKS, load_all_checks
 
+from storage.ids import new_id
+
 EXAMPLES = 6
 """Cases an operation and direction (valid, spoiled)."""
 
@@ -66,7 +68,11 @@ def failures_of(url: str, token: str) -> tuple[list[str], Counter[str]]:
 
 async def test_the_application_keeps_its_promises(engine, beside):
     ada = await engine.person()
-    await engine.pool.execute("UPDATE users SET roles = '{admin}' WHERE id = $1", ada.user)
+    # She can't be deleted without her password.
+    password = await engine.app.state.services.passwords.hash(new_id())
+    await engine.pool.execute(
+        "UPDATE users SET roles = '{admin}', password_hash = $2 WHERE id = $1", ada.user, password
+    )
     await beside.service.start()
     engine.app.state.services.matcher = beside
     token = ada.client.headers["authorization"].removeprefix("Bearer ")

@@ -1,0 +1,97 @@
+"""What matching knows of a person goes, and what was made of it is marked (ML-11)."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from storage.outbox import CHANNEL, write_event
+
+
+@dataclass(frozen=True, slots=True)
+class GivenRow:
+    """One decision, in the order of the log."""
+
+    rater: str
+    ratee: str
+    likes: bool
+
+
+async def lock_log(connection: Any) -> None:
+    """Nobody decides until the transaction ends; its first statement (storage.decisions.lock_both)."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('decisions', 0))")
+
+
+async def given_around(connection: Any, user: str) -> list[GivenRow]:
+    """All decisions of this person and of whoever decided about them, in order."""
+    rows = await connection.fetch(
+        "SELECT rater_id::text, ratee_id::text, likes FROM decisions WHERE rater_id = $1 OR rater_id IN "
+        "(SELECT rater_id FROM decisions WHERE ratee_id = $1) ORDER BY xid, seq",
+        user,
+    )
+    return [GivenRow(*row) for row in map(tuple, rows)]
+
+
+async def correct_tallies(connection: Any, changes: Mapping[str, tuple[int, int, int, int, float]]) -> None:
+    """Adds to people's given, given_yes, received, received_yes, surprise, and tells who reads by offset that
+    they are others now. Within `lock_log`.
+    """
+    people = sorted(changes)
+    await connection.execute(
+        "UPDATE match_tallies t SET given = t.given + c.g, given_yes = t.given_yes + c.gy, "
+        "received = t.received + c.r, received_yes = t.received_yes + c.ry, surprise = t.surprise + c.s "
+        "FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::float8[]) "
+        "AS c (person, g, gy, r, ry, s) WHERE t.user_id = c.person",
+        people,
+        *([changes[person][place] for person in people] for place in range(5)),
+    )
+    await connection.execute(
+        "INSERT INTO outbox (id, type, version, aggregate, payload) "
+        "SELECT gen_random_uuid(), 'tally.corrected', 1, 'user:' || person, '{}' "
+        "FROM unnest($1::text[]) AS w (person)",
+        people,
+    )
+    await connection.execute(
+        "SELECT pg_notify($1, 'decision:' || person) FROM unnest($2::text[]) AS w (person)", CHANNEL, people
+    )
+
+
+async def erase(connection: Any, user: str) -> None:
+    """Deletes decisions both ways, tally, preferences, exposures, and recommendations to and of the person;
+    the blobs of datasets that hold them; marks these and the models made of them. Tells `erased:<user>`.
+    In the caller's transaction, within `lock_log`; nothing where there is nothing left.
+    """
+    for statement in (
+        "DELETE FROM decisions WHERE rater_id = $1 OR ratee_id = $1",
+        "DELETE FROM match_tallies WHERE user_id = $1",
+        "DELETE FROM preferences WHERE user_id = $1",
+        "DELETE FROM recommendations WHERE user_id = $1 OR subject_id = $1",
+        "DELETE FROM recommendations WHERE kind = 'groups' AND detail::jsonb -> 'members' ? $1::text",
+        "DELETE FROM experiment_exposures WHERE user_id = $1",
+    ):
+        await connection.execute(statement, user)
+    datasets = await connection.fetch(
+        # The datasets first, then the models: of a registration at the same time one sees the other.
+        "UPDATE datasets d SET erased_at = coalesce(d.erased_at, now()) FROM dataset_people p "
+        "WHERE p.user_id = $1 AND d.sha256 = p.sha256 RETURNING d.sha256",
+        user,
+    )
+    await _mark(connection, [row[0] for row in datasets])
+    await connection.execute("DELETE FROM dataset_people WHERE user_id = $1", user)
+    await write_event(
+        connection, type="user.erased", aggregate=f"user:{user}", payload={}, touches=[("erased", user)]
+    )
+
+
+async def _mark(connection: Any, datasets: Collection[str]) -> None:
+    await connection.execute(
+        "UPDATE models SET erased_at = coalesce(erased_at, now()) WHERE dataset_sha256 = ANY($1::text[])",
+        datasets,
+    )
+    await connection.execute(
+        "UPDATE job_steps SET blob_sha256 = NULL WHERE blob_sha256 = ANY($1::text[])", datasets
+    )
+    await connection.execute(
+        "DELETE FROM blobs b WHERE sha256 = ANY($1::text[]) "
+        "AND NOT EXISTS (SELECT 1 FROM models m WHERE m.blob_sha256 = b.sha256)",
+        datasets,
+    )
