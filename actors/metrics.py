@@ -69,6 +69,16 @@ METRICS: dict[str, Metric] = {
     "match_request_s": Metric(
         "histogram", "Seconds that the Matcher computed for one request.", (), TICK_BOUNDS_S
     ),
+    "match_model_swaps": Metric(
+        "counter", "Versions that an alias came to name, by whether they serve (taken, refused).", ("result",)
+    ),
+    "match_shadow_gap": Metric(
+        "histogram",
+        "Mean difference of a request's pair scores by the shadow and by the champion.",
+        (),
+        (0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+    ),
+    "match_vectors": Metric("gauge", "People whose vectors are searched for candidates."),
     "match_scores": Metric("counter", "Pair scores that were asked of the Matcher."),
     # all
     "handoffs": Metric("counter", "Slots handed from one shard to another, by why.", ("reason",)),

@@ -71,7 +71,12 @@ def deployment(
                 "connections_per_user": settings.connections_per_user,
             },
         },
-        "matcher": {"database_url": database_url, "redis_url": redis_url, "site": site},
+        "matcher": {
+            "database_url": database_url,
+            "redis_url": redis_url,
+            "privacy_k": settings.privacy_k,
+            "site": site,
+        },
         "api": {
             "run_dir": run_dir,
             "database_url": database_url,

@@ -6,20 +6,17 @@ that was filled at once.
 """
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from matching.arrays import Booleans, Floats
-
-Rows = npt.NDArray[np.int64]
-Numbers: TypeAlias = "array[int]"
-"""Four bytes each."""
+from matching.tastes import Numbers, Rows, Tastes
 
 GENDERS = {"woman": 1, "man": 2, "other": 4}
 MOST_GOALS = 63
@@ -41,21 +38,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     age_to: int = 150
     within_m: int | None = None
     interests: Sequence[str] = ()
-
-
-class Vocabulary:
-    """Numbers for words, in the order in which they came."""
-
-    def __init__(self) -> None:
-        self.words: list[str] = []
-        self._numbers: dict[str, int] = {}
-
-    def number(self, word: str) -> int:
-        found = self._numbers.get(word)
-        if found is None:
-            found = self._numbers[word] = len(self.words)
-            self.words.append(word)
-        return found
+    answers: Mapping[str, Mapping[str, Any]] = {}
+    values_21: Sequence[float] | None = None
 
 
 class People:
@@ -64,8 +48,7 @@ class People:
     def __init__(self) -> None:
         self.ids: list[str] = []
         self.row_of: dict[str, int] = {}
-        self.tags = Vocabulary()
-        self._goals = Vocabulary()
+        self.tastes = Tastes()
         self._capacity = 0
         self.born: npt.NDArray[np.int32]
         """Birth date as yyyymmdd, so that an age is (today − born) // 10000."""
@@ -93,11 +76,11 @@ class People:
             "tally": np.zeros((0, _TALLY), np.float64),
         }
         self._publish()
-        self.interests: list[Numbers] = []
-        """By row, numbers of tags, ascending."""
         self.given: list[Numbers | None] = []
         """By row, decisions in order: the other's row × 2 + likes."""
         self.received: list[Numbers | None] = []
+        self.decisions = 0
+        """That are here."""
         self.blocked: dict[int, set[int]] = {}
         self.matched: dict[int, set[int]] = {}
 
@@ -114,10 +97,10 @@ class People:
         self.born[row] = yyyymmdd(profile.birth_date)
         self.gender[row] = GENDERS.get(profile.gender or "", 0)
         self.seeks[row] = sum({GENDERS[gender] for gender in profile.seeks})
-        self.goals[row] = self._goal_bits(profile.goals)
+        self.tastes.put(row, profile.interests, profile.goals, profile.answers, profile.values_21)
+        self.goals[row] = self._goal_bits(row)
         self.age_from[row], self.age_to[row] = profile.age_from, profile.age_to
         self.within_m[row] = np.inf if profile.within_m is None else profile.within_m
-        self.interests[row] = array("i", sorted({self.tags.number(tag) for tag in profile.interests}))
         return row
 
     def count(self, user: str, tally: Sequence[float]) -> None:
@@ -145,8 +128,26 @@ class People:
         one, other = self.row_of.get(rater), self.row_of.get(ratee)
         if one is None or other is None:
             return
+        self.decisions += 1
         _append(self.given, one, other * 2 + likes)
         _append(self.received, other, one * 2 + likes)
+
+    def decide_all(self, rater: Rows, ratee: Rows, likes: Booleans) -> None:
+        """Append many decisions at once, in order: as `decide` of each, but rows instead of ids, −1 for
+        strangers.
+        """
+        known = (rater >= 0) & (ratee >= 0)
+        self.decisions += int(known.sum())
+        for column, of, other in ((self.given, rater, ratee), (self.received, ratee, rater)):
+            rows, pairs = of[known], (other[known] * 2 + likes[known]).astype(np.int32)
+            order = np.argsort(rows, kind="stable")
+            people, starts = np.unique(rows[order], return_index=True)
+            parts = np.split(pairs[order], starts[1:]) if len(people) else []
+            for row, part in zip(people.tolist(), parts, strict=True):
+                kept = column[row]
+                if kept is None:
+                    kept = column[row] = array("i")
+                kept.frombytes(part.tobytes())
 
     def relate(self, low: str, high: str, *, blocked: bool, matched: bool) -> None:
         """Take over what stands between two."""
@@ -160,19 +161,20 @@ class People:
                 elif mine in table:
                     table[mine].discard(theirs)
 
-    def remove(self, user: str) -> None:
-        """Forget a person: nothing that was known about them stays (ML-11)."""
+    def remove(self, user: str) -> int | None:
+        """Forget a person: nothing that was known about them stays (ML-11). Return the row they had."""
         row = self.row_of.pop(user, None)
         if row is None:
-            return
+            return None
         self.ids[row] = ""
         for column in self._columns.values():
             column[row] = 0
-        self.interests[row] = array("i")
+        self.tastes.put(row)
         self.given[row] = self.received[row] = None
         for table in (self.blocked, self.matched):
             for other in table.pop(row, ()):
                 table[other].discard(row)
+        return row
 
     # -- questions ---------------------------------------------------------------------------------------
 
@@ -212,6 +214,12 @@ class People:
             fit &= ~np.isin(rows, np.fromiter(blocked, np.int64))
         return fit if self.is_active[viewer] else np.zeros(len(rows), np.bool_)
 
+    def apart_m(self, viewer: int, rows: Rows) -> Floats:  # noqa: ARG002
+        """Return how far the viewer and each row are apart at the most, by what each shows to everybody; nan
+        where that says nothing.
+        """
+        return np.full(len(rows), np.nan)
+
     def decided(self, row: int) -> set[int]:
         """Return whom this person has decided on, and who has passed this person: none of them is to be shown
         (MATCH-8).
@@ -230,7 +238,6 @@ class People:
         if row is None:
             row = self.row_of[user] = len(self.ids)
             self.ids.append(user)
-            self.interests.append(array("i"))
             self.given.append(None)
             self.received.append(None)
             if row >= self._capacity:
@@ -242,6 +249,7 @@ class People:
             grown = np.zeros((capacity, *column.shape[1:]), column.dtype)
             grown[: len(column)] = column
             self._columns[name] = grown
+        self.tastes.grow(capacity)
         self._capacity = capacity
         self._publish()
 
@@ -249,9 +257,8 @@ class People:
         for name, column in self._columns.items():
             setattr(self, name, column)
 
-    def _goal_bits(self, goals: Iterable[str]) -> np.uint64:
-        numbers = {min(self._goals.number(goal), MOST_GOALS) for goal in goals}
-        return np.uint64(sum(1 << number for number in numbers))
+    def _goal_bits(self, row: int) -> np.uint64:
+        return np.uint64(sum(1 << at for at in {min(goal, MOST_GOALS) for goal in self.tastes.goals.of(row)}))
 
 
 def yyyymmdd(day: date) -> int:

@@ -39,6 +39,13 @@ SCHEMA = 1
 HISTORY: Booleans = np.arange(len(FEATURES)) < len(_OF_RATES) + len(_OF_BOTH_RATES)
 """Which of them come from earlier decisions, and are blank where one side is cold (MATCH-5)."""
 
+_OTHER = {"rater": "ratee", "ratee": "rater"}
+_TURNED = [
+    FEATURES.index("_".join([_OTHER.get(side, side), *rest]))
+    for side, *rest in (name.split("_") for name in FEATURES)
+]
+"""Where each column stands when the two sides change places."""
+
 PVQ_21 = (0, 4, 9, 3, 5, 1, 6, 9, 7, 2, 0, 8, 3, 5, 1, 6, 4, 8, 9, 7, 2)
 """Which of ten values each item of the 21-item questionnaire asks about (Schwartz 2003, as in the European
 Social Survey), in the order of their circle: self-direction, stimulation, hedonism, achievement, power,
@@ -153,6 +160,18 @@ def pair_features(rater_rates: Floats, ratee_rates: Floats, rater: Profiles, rat
         _likeness(rater.values, ratee.values),
     )
     return np.hstack([rater_rates, ratee_rates, np.column_stack(columns)])
+
+
+def turned(features: Floats) -> Floats:
+    """Return the features of the same pairs the other way round: who was asked decides."""
+    found = features[:, _TURNED].copy()
+    gap = FEATURES.index("age_gap")
+    found[:, gap] = -features[:, gap]
+    received, given = RATES.index("received_rate"), len(RATES) + RATES.index("give_rate")
+    popular, choosy = logit(features[:, received]), logit(features[:, given])
+    found[:, FEATURES.index("popularity_and_selectivity")] = popular + choosy
+    found[:, FEATURES.index("league")] = popular - logit(features[:, len(RATES) + received])
+    return found
 
 
 def alignment(one: Profiles, other: Profiles) -> Floats:

@@ -9,25 +9,41 @@ import numpy as np
 from matching.answers import BASELINE, NO_SCORE, Recommended, Row
 from matching.arrays import Floats, logit, sigmoid
 from matching.candidates import LIMIT, Standing, gather
-from matching.live import People, Rows
+from matching.live import People
 from matching.reciprocal import harmonic
 from matching.tally import PRIOR, STRENGTH
+from matching.tastes import Rows
 
 Why = list[tuple[str, float]]
 FRESH = 400
 """How many of the newest people stand in where the other sources leave room."""
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """p(viewer likes row) and p(row likes viewer), an entry a row, and why of some of them: what each feature
+    that may be told added to the log-odds of the first, the largest first (MATCH-15).
+    """
+
+    forward: Floats
+    backward: Floats
+    why: Callable[[Rows], list[Why]]
+
+    @property
+    def pair(self) -> Floats:
+        """Return the pairs' scores (MATCH-1)."""
+        return harmonic(self.forward, self.backward)
+
+
 class PairModel(Protocol):
     """A directed, calibrated model on rows of the table."""
 
-    version: str
+    @property
+    def version(self) -> str:
+        """As stands on each answer."""
 
-    def probabilities(self, people: People, raters: Rows, ratees: Rows, distance_m: Floats) -> Floats:
-        """Return p(rater likes ratee) of each pair of rows; distance nan: not known."""
-
-    def why(self, people: People, raters: Rows, ratees: Rows, distance_m: Floats) -> list[Why]:
-        """Return what each feature truly added to each pair's log-odds, the largest first (MATCH-15)."""
+    def score(self, people: People, viewer: int, rows: Rows, today: int) -> Scored:
+        """Return both directions of a viewer with rows, from one batch. `today` is yyyymmdd."""
 
 
 class Baseline:
@@ -35,39 +51,25 @@ class Baseline:
 
     version = BASELINE
 
-    def probabilities(self, people: People, raters: Rows, ratees: Rows, distance_m: Floats) -> Floats:  # noqa: ARG002
-        gives, receives = _rates(people, raters, ratees)
-        return sigmoid(logit(gives) + logit(receives) - float(np.log(PRIOR / (1 - PRIOR))))
+    def score(self, people: People, viewer: int, rows: Rows, today: int) -> Scored:  # noqa: ARG002
+        """See PairModel. Nothing is told: both rates are a person's own affair."""
+        gives, receives = _rates(people.tally[np.append(rows, viewer)])
+        return Scored(
+            sigmoid(gives[-1] + receives[:-1] - _PRIOR_LOGIT),
+            sigmoid(gives[:-1] + receives[-1] - _PRIOR_LOGIT),
+            lambda places: [[] for _ in places],
+        )
 
-    def why(self, people: People, raters: Rows, ratees: Rows, distance_m: Floats) -> list[Why]:  # noqa: ARG002
-        return [[] for _ in ratees]  # both rates are a person's own affair
+
+_PRIOR_LOGIT = float(np.log(PRIOR / (1 - PRIOR)))
 
 
-def _rates(people: People, raters: Rows, ratees: Rows) -> tuple[Floats, Floats]:
-    gave, got = people.tally[raters], people.tally[ratees]
+def _rates(tally: Floats) -> tuple[Floats, Floats]:
+    given, given_yes, received, received_yes, _ = tally.T
     return (
-        (gave[:, 1] + STRENGTH * PRIOR) / (gave[:, 0] + STRENGTH),
-        (got[:, 3] + STRENGTH * PRIOR) / (got[:, 2] + STRENGTH),
+        logit((given_yes + STRENGTH * PRIOR) / (given + STRENGTH)),
+        logit((received_yes + STRENGTH * PRIOR) / (received + STRENGTH)),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """Both directions and the pair's score (MATCH-1), an entry a row."""
-
-    forward: Floats
-    backward: Floats
-    pair: Floats
-
-
-def score(people: People, model: PairModel, viewer: int, rows: Rows, distance_m: Floats) -> Scored:
-    """Return both directions of the viewer with each row, in one batch."""
-    mine = np.full(len(rows), viewer, np.int64)
-    both = model.probabilities(
-        people, np.concatenate([mine, rows]), np.concatenate([rows, mine]), np.tile(distance_m, 2)
-    )
-    forward, backward = both[: len(rows)], both[len(rows) :]
-    return Scored(forward, backward, harmonic(forward, backward))
 
 
 def scores_of(people: People, model: PairModel, viewer: str, users: Sequence[str], today: int) -> list[float]:
@@ -79,72 +81,86 @@ def scores_of(people: People, model: PairModel, viewer: str, users: Sequence[str
     rows = people.rows(users)
     said = np.full(len(rows), NO_SCORE)
     if me is None:
-        return said.tolist()
+        return list(said.tolist())
     known = np.flatnonzero(rows >= 0)
     known = known[people.fits(me, rows[known], np.zeros(len(known)), today)]
     if len(known):
-        said[known] = score(people, model, me, rows[known], np.full(len(known), np.nan)).pair
+        said[known] = model.score(people, me, rows[known], today).pair
     return [float(each) for each in said]
 
 
-Source = Callable[[int], Sequence[int]]
+Source = Callable[[int], Sequence[int] | Rows]
 """From a viewer's row to rows, the best first."""
 
 
-def recommend(
-    people: People,
-    model: PairModel,
-    viewer: str,
-    near: Sequence[tuple[str, float]],
-    *,
-    limit: int,
-    today: int,
-    sources: Mapping[str, Source],
-) -> Recommended:
-    """Return up to 2 × `limit` people for the viewer, the best first: a caller with later news may have to
-    leave some out.
-
-    `near` are those whom the viewer may see nearby, with the distance that they are at the most; of nobody
-    else a distance is known.
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked for: `near` are those whom the viewer may see nearby, with the distance that they are at
+    the most; of others it is what the table knows. `limit` is what is to be shown; `today` is yyyymmdd.
     """
-    me = people.row_of.get(viewer)
-    if me is None:
-        return Recommended(model.version, [])
-    near_rows = people.rows(user for user, _ in near)
-    far_m = {int(row): metres for row, (_, metres) in zip(near_rows, near, strict=True) if row >= 0}
-    standing = Standing(me, frozenset(people.blocked.get(me, ())), people.decided(me))
 
-    def fit(rows: Sequence[int]) -> list[int]:
-        asked = np.asarray([row for row in rows if row not in standing.decided], np.int64)
-        distance_m = np.array([far_m.get(row, np.nan) for row in asked.tolist()])
-        fits = people.is_shown[asked] & people.fits(me, asked, distance_m, today)
-        return list(asked[fits].tolist())
+    viewer: str
+    near: Sequence[tuple[str, float]]
+    limit: int
+    today: int
 
-    listed = {"near": fit(list(far_m))} | {name: fit(source(me)) for name, source in sources.items()}
-    found = gather(standing, listed, LIMIT)
-    if len(found) < LIMIT:
-        fresh = range(len(people) - 1, max(-1, len(people) - 1 - FRESH), -1)
-        for row in fit(fresh)[: LIMIT - len(found)]:
-            found.setdefault(row, "new")
-    if not found:
-        return Recommended(model.version, [])
+
+def recommend(
+    people: People, model: PairModel, wish: Wish, sources: Mapping[str, Source]
+) -> tuple[Recommended, Rows]:
+    """Return up to 2 × `limit` people for the viewer, the best first: a caller with later news may have to
+    leave some out; and the candidates they were chosen from. Those far behind `limit` come without a why.
+    """
+    me = people.row_of.get(wish.viewer)
+    found = {} if me is None else candidates(people, me, wish, sources)
     rows = np.fromiter(found, np.int64)
-    distance_m = np.array([far_m.get(row, np.nan) for row in found])
-    scored = score(people, model, me, rows, distance_m)
-    best = np.argsort(-scored.pair, kind="stable")[: 2 * limit]
-    mine = np.full(len(best), me, np.int64)
-    why = model.why(people, mine, rows[best], distance_m[best])
-    return Recommended(
-        model.version,
-        [
-            Row(
-                people.ids[rows[place]],
-                float(scored.pair[place]),
-                float(scored.forward[place]),
-                float(scored.backward[place]),
-                found[int(rows[place])],
-                reasons,
-            )
-            for place, reasons in zip(best.tolist(), why, strict=True)
-        ],
+    if me is None or not len(rows):
+        return Recommended(model.version, []), rows
+    scored = model.score(people, me, rows, wish.today)
+    pair, forward, backward = scored.pair, scored.forward, scored.backward
+    best = np.argsort(-pair, kind="stable")[: 2 * wish.limit]
+    why = scored.why(best[: wish.limit + wish.limit // 4])
+    why += [[]] * (len(best) - len(why))
+    shown = [
+        Row(
+            people.ids[row],
+            float(pair[place]),
+            float(forward[place]),
+            float(backward[place]),
+            found[row],
+            reasons,
+        )
+        for place, row, reasons in zip(best.tolist(), rows[best].tolist(), why, strict=True)
+    ]
+    return Recommended(model.version, shown), rows
+
+
+def candidates(people: People, me: int, wish: Wish, sources: Mapping[str, Source]) -> dict[int, str]:
+    """Return at most LIMIT rows that may be shown to `me`, and the source of each, in turns over the sources;
+    where these leave room, the newest.
+    """
+    near = people.rows(user for user, _ in wish.near)
+    far_m = {int(row): metres for row, (_, metres) in zip(near, wish.near, strict=True) if row >= 0}
+    standing = Standing(me, frozenset(people.blocked.get(me, ())), people.decided(me))
+    named = {"near": near[near >= 0]} | {
+        name: np.asarray(source(me), np.int64) for name, source in sources.items()
+    }
+    fit = _fit(people, me, np.unique(np.concatenate(list(named.values()))), far_m, wish.today)
+    found = gather(
+        standing, {name: [row for row in rows.tolist() if row in fit] for name, rows in named.items()}, LIMIT
     )
+    if len(found) < LIMIT:
+        fresh = np.arange(len(people) - 1, max(-1, len(people) - 1 - FRESH), -1)
+        fit = _fit(people, me, fresh, far_m, wish.today)
+        newest = gather(standing, {"new": [row for row in fresh.tolist() if row in fit and row not in found]})
+        found |= dict(list(newest.items())[: LIMIT - len(found)])
+    return found
+
+
+def _fit(people: People, me: int, rows: Rows, far_m: Mapping[int, float], today: int) -> set[int]:
+    distance_m = people.apart_m(me, rows)
+    if far_m:
+        at = np.flatnonzero(np.isin(rows, np.fromiter(far_m, np.int64)))
+        distance_m[at] = [far_m[row] for row in rows[at].tolist()]
+    fits = people.is_shown[rows] & people.fits(me, rows, distance_m, today)
+    return set(rows[fits].tolist())

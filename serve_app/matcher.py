@@ -14,13 +14,18 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+import numpy as np
 
 from actors import metrics
 from actors.metrics_export import Exporter
 from actors.site import HERE, Site
 from matching.answers import NO_SCORE, InterestMap, Recommended, Scores
 from matching.live import People, Profile, yyyymmdd
-from matching.two_stage import Baseline, PairModel, recommend, scores_of
+from matching.tastes import Rows
+from matching.two_stage import PairModel, Wish, recommend, scores_of
+from serve_app.match_models import NAME as MODEL
+from serve_app.match_models import Models
+from serve_app.match_sources import MatchSources
 from storage import feed
 from storage.decisions import TallyRow
 from storage.outbox import CHANNEL
@@ -39,6 +44,8 @@ LOOK_S = 5.0
 GATHER_S = 0.1
 """How long news are let come together before they are read."""
 RETRY_S = 0.5
+SHADOW_WAIT_S = 0.01
+"""Lets the answer go out first."""
 START_LIMIT_S = 300.0
 """Statements of the start may take this long: it reads everything."""
 MOST_NEAR = 1_000
@@ -58,6 +65,7 @@ def _today() -> date:
 class MatcherConfig:
     database_url: str
     redis_url: str = ""
+    privacy_k: int = 1
     site: Site = HERE
 
 
@@ -67,16 +75,20 @@ class MatcherService:
     def __init__(self, config: MatcherConfig, today: Callable[[], date] = _today) -> None:
         self.config = config
         self.people = People()
-        self.champion: PairModel = Baseline()
+        self.models = Models()
+        self.sources = MatchSources(self.people, config.privacy_k)
         self._today = today
         self._pool: Any = None
         self._cursor: feed.Cursor
         self._news = asyncio.Event()
+        self._moved = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._strangers: set[str] = set()
         self._reading = asyncio.Lock()
         self._request_s = metrics.histogram("match_request_s")
         self._scores = metrics.counter("match_scores")
+        self._shadow_gap = metrics.histogram("match_shadow_gap")
+        self._is_comparing = False
 
     async def start(self) -> None:
         """Reads everything, then keeps up. Raises what Postgres raises if it is not there."""
@@ -91,12 +103,14 @@ class MatcherService:
             found = await feed.everything(connection)
         self._take(found)
         self._cursor = found.cursor
+        await self.models.follow(self._pool)
         log.info("%d people in %.1f s", len(self.people), time.monotonic() - began_s)
         metrics.gauge("match_people", lambda: len(self.people.row_of))
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._listen()), loop.create_task(self._follow())]
+        self._tasks = [loop.create_task(each()) for each in (self._listen, self._follow, self._follow_models)]
 
     async def stop(self) -> None:
+        self.sources.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -113,7 +127,7 @@ class MatcherService:
         """
         await self._meet({who for viewer, users in asks for who in (viewer, *users)})
         with self._timed():
-            model, today = self.champion, yyyymmdd(self._today())
+            model, today = self.models.champion, yyyymmdd(self._today())
             said = []
             for viewer, users in asks:
                 tally = (tallies or {}).get(viewer)
@@ -132,26 +146,37 @@ class MatcherService:
         near = near[:MOST_NEAR]
         await self._meet({viewer, *(user for user, _ in near)})
         with self._timed():
-            return recommend(
-                self.people,
-                self._model(alias),
-                viewer,
-                near,
-                limit=limit,
-                today=yyyymmdd(self._today()),
-                sources={},
-            )
+            wish = Wish(viewer, near, limit, yyyymmdd(self._today()))
+            answer, rows = recommend(self.people, self.models.named(alias), wish, self.sources.sources())
+        if self.models.shadow is not None and len(rows):
+            self._compare(self.models.champion, self.models.shadow, wish, rows)
+        return answer
 
-    def interest_map(self) -> InterestMap:
-        """The map of interests."""
-        return InterestMap(0, [])
+    async def interest_map(self) -> InterestMap:
+        """The map of interests, a little old."""
+        return await self.sources.interest_map()
 
     def model(self) -> str:
         """The version that serves."""
-        return self.champion.version
+        return self.models.champion.version
 
-    def _model(self, alias: str) -> PairModel:  # noqa: ARG002
-        return self.champion
+    def _compare(self, champion: PairModel, shadow: PairModel, wish: Wish, rows: Rows) -> None:
+        """Scores the same pairs by the shadow too, after the answer; one request at a time, others are left
+        out.
+        """
+        if self._is_comparing:
+            return
+        self._is_comparing = True
+
+        def compare() -> None:
+            self._is_comparing = False
+            me = self.people.row_of.get(wish.viewer)
+            if me is None:
+                return
+            said = [model.score(self.people, me, rows, wish.today).pair for model in (champion, shadow)]
+            self._shadow_gap.observe(float(np.abs(said[0] - said[1]).mean()))
+
+        asyncio.get_running_loop().call_later(SHADOW_WAIT_S, compare)
 
     def _timed(self) -> "_Timed":
         return _Timed(self._request_s)
@@ -196,11 +221,13 @@ class MatcherService:
                     age_to=person.age_to,
                     within_m=person.within_m,
                     interests=person.interests,
+                    answers=person.answers,
+                    values_21=person.values_21,
                 )
             )
             self._strangers.discard(person.user)
         for user in found.gone:
-            table.remove(user)
+            self._forget(user)
         for user, tally in found.tallies.items():
             table.count(
                 user, (tally.given, tally.given_yes, tally.received, tally.received_yes, tally.surprise)
@@ -223,6 +250,17 @@ class MatcherService:
                 log.warning("the logs can't be read now, trying again: %s", error)
                 await asyncio.sleep(RETRY_S)
 
+    async def _follow_models(self) -> None:
+        while True:
+            await self._moved.wait()
+            self._moved.clear()
+            try:
+                await self.models.follow(self._pool)
+            except (asyncpg.PostgresError, *UNREACHABLE) as error:
+                log.warning("the registry can't be read now, trying again: %s", error)
+                await asyncio.sleep(RETRY_S)
+                self._moved.set()
+
     async def _listen(self) -> None:
         def notified(_connection: Any, _pid: int, _channel: str, payload: object) -> None:
             kind, _, key = str(payload).partition(":")
@@ -234,6 +272,7 @@ class MatcherService:
                 try:
                     await connection.add_listener(CHANNEL, notified)
                     self._news.set()
+                    self._moved.set()
                     while not connection.is_closed():
                         await connection.execute("SELECT 1", timeout=5)
                         await asyncio.sleep(LOOK_S)
@@ -242,10 +281,17 @@ class MatcherService:
                         await connection.close(timeout=1)
             await asyncio.sleep(RETRY_S)
 
+    def _forget(self, user: str) -> None:
+        row = self.people.remove(user)
+        if row is not None:
+            self.sources.forget(row)
+
     def heard(self, kind: str, key: str) -> None:
         """What a NOTIFY told of."""
         if kind == "erased":
-            self.people.remove(key)
+            self._forget(key)
+        elif kind == "model" and key == MODEL:
+            self._moved.set()
         elif kind in _HEARD:
             self._news.set()
 
@@ -303,7 +349,7 @@ class Matcher:
 
     async def interest_map(self) -> InterestMap:
         """See MatcherService."""
-        return (await self._ready()).interest_map()
+        return await (await self._ready()).interest_map()
 
     async def model(self) -> str:
         """See MatcherService."""

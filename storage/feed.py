@@ -4,6 +4,7 @@ State (who somebody is, tallies, what stands between two) is read again when a l
 reading a change twice does no harm; decisions are appended once each.
 """
 
+import json
 from collections.abc import Collection, Container
 from dataclasses import dataclass, field
 from datetime import date
@@ -36,6 +37,8 @@ class PersonRow:
     age_to: int
     within_m: int | None
     interests: list[str]
+    answers: dict[str, dict[str, Any]]
+    values_21: list[float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Feed:
 _PERSON = """
     SELECT u.id::text, u.status, u.birth_date, coalesce(p.is_listed, true), p.gender, coalesce(p.seeks, '{}'),
            coalesce(p.goals, '{}'), coalesce(p.age_from, 18), coalesce(p.age_to, 150), p.within_m,
-           coalesce(p.interests, '{}')
+           coalesce(p.interests, '{}'), p.answers, p.values_21
     FROM users u LEFT JOIN preferences p ON p.user_id = u.id
 """
 _GONE = ("deleting", "erased")
@@ -83,7 +86,7 @@ async def everything(connection: Any) -> Feed:
         settled = await _settled(connection)
         feed = Feed(Cursor(settled, settled))
         rows = await connection.fetch(_PERSON + "WHERE u.status <> ALL($1)", _GONE)
-        feed.people = [PersonRow(*row) for row in map(tuple, rows)]
+        feed.people = [_person(row) for row in rows]
         rows = await connection.fetch(
             "SELECT user_id::text, given, given_yes, received, received_yes, surprise FROM match_tallies"
         )
@@ -152,10 +155,16 @@ async def people(connection: Any, users: Collection[str]) -> Feed:
     rows = await connection.fetch(
         _PERSON + "WHERE u.id = ANY($1::uuid[]) AND u.status <> ALL($2)", list(users), _GONE
     )
-    feed.people = [PersonRow(*row) for row in map(tuple, rows)]
+    feed.people = [_person(row) for row in rows]
     feed.tallies = await tallies(connection, list(users))
     feed.gone = sorted(set(users) - {person.user for person in feed.people})
     return feed
+
+
+def _person(row: Any) -> PersonRow:
+    values = list(row)
+    values[-2] = json.loads(values[-2] or "{}")
+    return PersonRow(*values)
 
 
 async def _settled(connection: Any) -> Offset:

@@ -1,53 +1,12 @@
 """The Matcher over a real Postgres: who suits whom, and how it keeps up (MATCH-1, 6, 8, ML-12)."""
 
-from contextlib import asynccontextmanager
-from datetime import UTC, date, datetime
-
 import pytest
+from match_people import NOW, matcher, person, prefer
 
 from identity.connections import Action
 from identity.pairs import act
 from matching.answers import BASELINE, NO_SCORE
-from serve_app.matcher import MatcherConfig, MatcherService
 from storage.ids import UserId, new_id
-from storage.outbox import write_event
-
-TODAY = date(2026, 11, 26)
-NOW = datetime(2026, 11, 26, tzinfo=UTC)
-
-
-@asynccontextmanager
-async def matcher(database_url):
-    service = MatcherService(MatcherConfig(database_url), today=lambda: TODAY)
-    await service.start()
-    try:
-        yield service
-    finally:
-        await service.stop()
-
-
-async def person(pool, birth_date=date(1990, 1, 1), **preferences) -> UserId:
-    user = UserId(new_id())
-    await pool.execute(
-        "INSERT INTO users (id, handle, birth_date) VALUES ($1, $2, $3)", user, f"u{user[-12:]}", birth_date
-    )
-    await prefer(pool, user, **preferences)
-    return user
-
-
-async def prefer(pool, user, **preferences) -> None:
-    async with pool.acquire() as connection, connection.transaction():
-        names = list(preferences)
-        await connection.execute("DELETE FROM preferences WHERE user_id = $1", user)
-        await connection.execute(
-            f"INSERT INTO preferences ({', '.join(['user_id', *names])}) "
-            f"VALUES ({', '.join(f'${n + 1}' for n in range(len(names) + 1))})",
-            user,
-            *preferences.values(),
-        )
-        await write_event(
-            connection, type="preferences.changed", aggregate=f"preferences:{user}", payload={}, touches=()
-        )
 
 
 async def users_for(service, viewer, near=()):
