@@ -51,6 +51,10 @@ class Models:
         """What answers an experiment's variant: champion or challenger; without a challenger the champion."""
         return self._serving.get("challenger", self.champion) if alias == "challenger" else self.champion
 
+    def serve(self, alias: str, model: PairModel) -> None:
+        """Answers by this from now on."""
+        self._serving[alias] = model
+
     async def follow(self, pool: Any) -> None:
         """Takes over what the aliases name now."""
         async with self._moving:
@@ -80,7 +84,7 @@ class Models:
         if model is None and alias != "champion":
             self._serving.pop(alias, None)
         else:
-            self._serving[alias] = model or Baseline()
+            self.serve(alias, model or Baseline())
         metrics.count("match_model_swaps", result="taken")
         log.info("%s is %s", alias, version)
         if alias == "champion":

@@ -3,6 +3,7 @@
 """
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,8 +29,9 @@ class Kinder(Baseline):
 
     version = "people-2"
 
-    def probabilities(self, *arguments: Any) -> Any:
-        return super().probabilities(*arguments) ** 0.5
+    def score(self, *arguments: Any) -> Any:
+        scored = super().score(*arguments)
+        return replace(scored, forward=scored.forward**0.5, backward=scored.backward**0.5)
 
 
 class Scored:
@@ -80,7 +82,7 @@ class Scored:
             pass
 
     async def swap(self, model: Any) -> None:
-        self.matcher.champion = model
+        self.matcher.models.serve("champion", model)
         async with self.small.pool.acquire() as connection:
             await notify(connection, [("matcher", model.version)])
 
@@ -232,7 +234,7 @@ async def test_answers_of_a_replica_that_has_not_swapped_are_not_taken(scored: S
         await notify(connection, [("matcher", "people-2")])
     await scored.small.until(lambda: scored.scoring(ann)._failures > 1)
     assert scored.held("near", ann, page)[bob]["model"] == "baseline"
-    scored.matcher.champion = Kinder()
+    scored.matcher.models.serve("champion", Kinder())
     await scored.until("near", ann, page, {bob: 0.71})
 
 
