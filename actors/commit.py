@@ -16,6 +16,8 @@ import msgspec
 
 from actors import messages as wire
 from actors import room as rooms
+from actors.commit_beside import Besides, besides
+from actors.commit_beside import write as write_besides
 from actors.effects import NOBODY, Asker, Draft, Effect
 from actors.metrics import counter
 from actors.placement import slot_of
@@ -61,6 +63,8 @@ class _Batch:
     rows: list[log_table.Row]
     offsets: dict[int, int]
     """Index of a crossing → offset in the person's stream, once it is stored."""
+    besides: Besides
+    now_ms: int
 
 
 class Committer:
@@ -192,7 +196,7 @@ class Committer:
 
     def _assign(self, items: list[Draft | CrossingDraft], known: dict[Any, Any]) -> _Batch:
         now_ms = self._now_ms()
-        batch = _Batch({}, [], [], [], [], {})
+        batch = _Batch({}, [], [], [], [], {}, Besides(), now_ms)
         slots: dict[int, int] = {}
         for item in items:
             if isinstance(item, CrossingDraft):
@@ -214,6 +218,7 @@ class Committer:
             self._run(effects)
             if publication is not None:
                 batch.stored.setdefault(item.room, []).append((publication, item))
+        self._beside(batch, slots)
         for room, stored in batch.stored.items():
             state = self._room(room)
             if state is not None and not state.durable:
@@ -221,6 +226,12 @@ class Committer:
             self._advance(batch, room, [p for p, _ in stored if p.d], slots)
         batch.fences = sorted(slots.items())
         return batch
+
+    def _beside(self, batch: _Batch, slots: dict[int, int]) -> None:
+        batch.besides = besides(batch.stored)
+        for room, *_ in batch.besides.refused:
+            slot = slot_of("room", room)
+            slots[slot] = self._epoch(slot)
 
     def _assign_crossing(
         self, batch: _Batch, item: CrossingDraft, place: Place, slots: dict[int, int], now_ms: int
@@ -253,7 +264,7 @@ class Committer:
     # -- the transaction ------------------------------------------------------------------------------
 
     async def _write(self, batch: _Batch) -> None:
-        if not batch.advances and not batch.crossings:
+        if not batch.advances and not batch.crossings and not batch.besides:
             return
         first = True
 
@@ -263,12 +274,15 @@ class Committer:
                 return
             first = False
             async with self._pool.acquire() as connection:
-                if not batch.crossings:
+                if not batch.crossings and not batch.besides:
                     await log_table.append(connection, batch.fences, batch.advances, batch.rows)
                     return
                 async with connection.transaction():
-                    if batch.advances:
+                    if batch.advances or batch.besides:
                         await log_table.append(connection, batch.fences, batch.advances, batch.rows)
+                        await write_besides(connection, batch.besides, batch.now_ms)
+                    if not batch.crossings:
+                        return
                     rows = [row for _, row in batch.crossings]
                     batch.offsets = await crossing_table.record(connection, batch.fences, rows)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from actors.messages import Pushed
 from actors.protocol import EngineError, ErrorCode
+from nlp.conversation import Verdict
 
 
 class Asker:
@@ -60,6 +61,33 @@ class Fan:
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """Of a publication that waited for its verdict: what came of it, None if nothing in time."""
+
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Not to be published: its cid alone is stored, so that a retry gets the same answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retraction:
+    """The publication at this offset, of this time, is taken back: what it said is deleted."""
+
+    offset: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TermsSet:
+    """From here on the room is read on these terms (JSON of reading.Terms), or not any more."""
+
+    terms: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """A publication that has no offset yet: the committer assigns it and stores it."""
 
@@ -69,6 +97,19 @@ class Draft:
     d: bytes
     ack: str
     asker: Asker
+    beside: Heard | Rejection | Retraction | TermsSet | None = None
+    """What its commit does besides, or what is known of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A text of a room that is read: a verdict is wanted in so much time."""
+
+    room: str
+    key: int
+    text: str
+    heads: tuple[str, ...]
+    limit_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +127,4 @@ class ReadHistory:
     """The page at the newest end of the bounds, but oldest first in the answer."""
 
 
-Effect = Answer | Refuse | Send | Fan | Draft | ReadHistory
+Effect = Answer | Refuse | Send | Fan | Draft | ReadHistory | Score

@@ -14,6 +14,7 @@ from actors.workload import Workload
 if TYPE_CHECKING:
     from actors.online_host import OnlineHost
     from actors.splits import Splits
+    from actors.verdict_queue import Scorer
 
 
 class Host(Protocol):
@@ -97,6 +98,10 @@ class Hosting(Protocol):
     @property
     def online(self) -> "OnlineHost":
         """Who of the shard's people is online."""
+
+    @property
+    def scorer(self) -> "Scorer | None":
+        """Who reads texts; None: nobody here."""
 
     def now_ms(self) -> int:
         """Unix milliseconds."""

@@ -36,6 +36,7 @@ from actors.push_messages import (
     Unrelayed,
     Unsubscribed,
 )
+from actors.reading_messages import DynamicsQuery, SetTerms
 from actors.region_messages import (
     RegionCheck,
     RegionCrowd,
@@ -65,13 +66,14 @@ from actors.slot_messages import (
 from actors.stay_messages import StayQuery
 
 __all__ = [
-    "JSON", "Away", "Barrier", "Fence", "ForgetPositions", "Framed", "Hello", "Here", "HoldsQuery",
-    "Load", "MatchOnline", "MateGrant", "MateRow", "Mates", "OnlineChanged", "Position", "Positions",
-    "PositionsTaken", "Pulse", "Push", "PushCounts", "PushEphemeral", "PushMap", "PushPeople",
-    "PushPresence", "PushTop", "Pushed", "RegionCheck", "RegionCrowd", "RegionEnter", "RegionFollow",
-    "RegionLeave", "RegionNews", "RegionRow", "RelayFence", "Relayed", "Retire", "Seal", "ShareShown",
-    "ShareWatch", "StatusQuery", "StayQuery", "Take", "TallyChanged", "TrailQuery", "Unrelayed", "Unseal",
-    "Unsubscribed", "View", "ViewQuery", "WatchOnline", "WatchersQuery",
+    "JSON", "Away", "Barrier", "DynamicsQuery", "Fence", "ForgetPositions", "Framed", "Hello", "Here",
+    "HoldsQuery", "Load", "MatchOnline", "MateGrant", "MateRow", "Mates", "OnlineChanged", "Position",
+    "Positions", "PositionsTaken", "Pulse", "Push", "PushCounts", "PushEphemeral", "PushMap",
+    "PushPeople", "PushPresence", "PushTop", "Pushed", "RegionCheck", "RegionCrowd", "RegionEnter",
+    "RegionFollow", "RegionLeave", "RegionNews", "RegionRow", "RelayFence", "Relayed", "Retire", "Seal",
+    "SetTerms", "ShareShown", "ShareWatch", "StatusQuery", "StayQuery", "Take", "TallyChanged",
+    "TrailQuery", "Unrelayed", "Unseal", "Unsubscribed", "View", "ViewQuery", "WatchOnline",
+    "WatchersQuery",
 ]  # fmt: skip
 """What this takes from its neighbours, `*_messages.py`; everybody has all messages from here."""
 
@@ -291,7 +293,7 @@ Request = (
     | Crossing | FenceMoved | StatusQuery | Drain | RelayFence | Remind | Retire | Seal | Take | Barrier
     | HoldsQuery
     | Here | Away | WatchOnline | MatchOnline | OnlineChanged | ShareWatch | ShareShown | WatchersQuery
-    | StayQuery | TrailQuery | ForgetPositions | TallyChanged
+    | StayQuery | TrailQuery | ForgetPositions | TallyChanged | SetTerms | DynamicsQuery
 )  # fmt: skip
 Message = (
     Request | Reply | Failure | Pushed | Hello | View | Told | Unseal | Bounced | Load | Relayed | Fence

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+READING_BOUNDS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 3.0, 10.0)
 Labels = tuple[tuple[str, str], ...]
 
 SCORE_BOUNDS_S = (0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
@@ -64,6 +65,13 @@ METRICS: dict[str, Metric] = {
     "score_queue": Metric("gauge", "People whose views wait for scores."),
     "score_wait_s": Metric("histogram", "Seconds from want to answer, per viewer.", (), SCORE_BOUNDS_S),
     "refusals": Metric("counter", "Requests that a shard refused, by error code.", ("code",)),
+    "readings": Metric(
+        "counter",
+        "Texts that a model was to read: scored, abstained, late (its deadline came first), failed, dropped.",
+        ("outcome",),
+    ),
+    "reading_s": Metric("histogram", "Seconds from asking for a verdict to having it.", (), READING_BOUNDS_S),
+    "withheld": Metric("counter", "Messages that a room refused or took back, by its policy.", ("policy",)),
     # the Matcher
     "match_people": Metric("gauge", "People in the Matcher's table."),
     "match_request_s": Metric(

@@ -13,12 +13,15 @@ import msgspec
 
 from actors import attendance as who
 from actors import messages as wire
+from actors import reading, room_reading
 from actors.attendance import Attendance
-from actors.effects import NOBODY, Answer, Asker, Draft, Effect, Fan, ReadHistory, Refuse
+from actors.effects import NOBODY, Answer, Asker, Draft, Effect, Fan, ReadHistory, Refuse, Rejection
 from actors.placement import slot_of
 from actors.presence import Diff
 from actors.protocol import RECOVERY_LIMIT, ErrorCode
+from actors.reading import ReadState
 from actors.stream import Publication, Stream
+from storage.readings import REFUSED_OFFSET
 
 BODY_LIMIT_BYTES = 8 * 1024
 CIDS_IN_MEMORY = 2_000
@@ -61,6 +64,10 @@ class RoomState:
     """Between two people: a block ends what either says, as over HTTP."""
     starting_over: bool = False
     """A commit was refused, and what the log holds is not read yet: nothing can be assigned."""
+    read: ReadState | None = None
+    """Its messages are read; almost no room's are."""
+    is_encrypted: bool = False
+    """It is never read."""
     is_new: bool = False
     """In memory, and begun by this activation: nobody anywhere can go on from what they have."""
 
@@ -70,6 +77,10 @@ class RoomState:
     def knows(self, draft: Draft) -> bool:
         """Whether this very sending is known to be a repetition."""
         return (draft.user, draft.cid) in self.acks
+
+    def hears(self, user: str) -> bool:
+        """Whether somebody may speak here, now."""
+        return user in self.members and not (self.is_direct and user in self.blocked)
 
     @property
     def channel(self) -> str:
@@ -84,7 +95,7 @@ class RoomState:
     @property
     def is_idle(self) -> bool:
         """Nobody hears it and nothing is on its way."""
-        return self.attendance.is_empty
+        return self.attendance.is_empty and not (self.read is not None and self.read.held)
 
 
 def step(  # noqa: PLR0911 - one line per kind of message
@@ -109,6 +120,8 @@ def step(  # noqa: PLR0911 - one line per kind of message
         return [_fan(state, push), Answer(asker, {})]
     if isinstance(message, wire.History):
         return _history(state, message, asker)
+    if isinstance(message, wire.SetTerms | wire.DynamicsQuery):
+        return room_reading.asked(state, message, asker)
     if isinstance(message, wire.PresenceQuery):
         metas, count = state.attendance.people(state.blocked.get(user, _NOBODY_HIDDEN))
         return [Answer(asker, {"metas": metas, **count})]
@@ -129,7 +142,9 @@ def _publish(state: RoomState, message: wire.Publish, asker: Asker, now_ms: int)
     ack = message.ack or ("durable" if state.durable else "relay")
     draft = Draft(state.room, message.user, message.cid, message.d, ack, asker)
     if state.durable:
-        return [draft]
+        if state.read is None or state.knows(draft):
+            return [draft]
+        return reading.publish(state.read, draft, state.hears)
     if ack == "durable":
         return [
             Refuse(asker, ErrorCode.NOT_AVAILABLE, "this room is kept in memory: ask for ack relay or none")
@@ -159,26 +174,35 @@ def assign(
     """Gives a draft its offset, or finds that it had one. `stored` is what the log knows of its cid.
 
     A repeated sending whose first is in the same commit comes back with that one's offset and an empty `d`:
-    it is answered with it, and not stored.
+    it is answered with it, and not stored. One that is to be refused comes back with offset REFUSED_OFFSET.
     """
     key = (draft.user, draft.cid)
     known = stored or (state.acks.get(key) if draft.cid else None)
     if known is not None:
+        if known.offset == REFUSED_OFFSET:
+            return [reading.rejected(draft)], None
         # Its first sending may still be on its way to the log: a durable answer waits for that one.
         if draft.ack == "durable" and known.offset > state.stream.top:
             return [], Publication(known.offset, known.t_ms, known.id, draft.user, draft.cid, b"")
         return [Answer(draft.asker, known.wire(dup=True))], None
+    if isinstance(draft.beside, Rejection):
+        _remember(state, key, Ack(REFUSED_OFFSET, now_ms, ""))
+        return [], Publication(REFUSED_OFFSET, now_ms, new_id(), draft.user, draft.cid, b"")
     state.assigned += 1
     ack = Ack(state.assigned, now_ms, new_id())
     if draft.cid:
-        state.acks[key] = ack
-        if len(state.acks) > CIDS_IN_MEMORY:
-            state.acks.popitem(last=False)
-            state.knows_all_cids = False
+        _remember(state, key, ack)
     effects: list[Effect] = []
     if draft.ack == "relay":
         effects.append(Answer(draft.asker, ack.wire(dup=False)))
     return effects, Publication(ack.offset, ack.t_ms, ack.id, draft.user, draft.cid, draft.d)
+
+
+def _remember(state: RoomState, key: tuple[str, str], ack: Ack) -> None:
+    state.acks[key] = ack
+    if len(state.acks) > CIDS_IN_MEMORY:
+        state.acks.popitem(last=False)
+        state.knows_all_cids = False
 
 
 def committed(state: RoomState, stored: list[tuple[Publication, Draft]]) -> list[Effect]:
@@ -187,10 +211,15 @@ def committed(state: RoomState, stored: list[tuple[Publication, Draft]]) -> list
     """
     effects: list[Effect] = []
     for publication, draft in stored:
+        if publication.offset == REFUSED_OFFSET:
+            effects.append(reading.rejected(draft))
+            continue
         dup = publication.offset <= state.stream.top
         if not dup:
             state.stream.append(publication)
             effects.append(_push(state, publication))
+            if draft.beside is not None or state.read is not None:
+                effects += room_reading.committed(state, publication, draft)
         if draft.ack == "durable":
             ack = Ack(publication.offset, publication.t_ms, publication.id)
             effects.append(Answer(draft.asker, ack.wire(dup=dup)))

@@ -12,9 +12,10 @@ from actors import room
 from actors.activation import Activation, Waiting
 from actors.attendance import EPOCH_BITS
 from actors.commit import Committer, CrossingDraft
-from actors.effects import NOBODY, Asker, ReadHistory
+from actors.effects import NOBODY, Asker, ReadHistory, Score
 from actors.host import Hosting
 from actors.protocol import EngineError, ErrorCode
+from actors.reading_host import ReadingHost
 from actors.room import RoomState
 from actors.stream import WINDOW, Publication, Stream
 from storage import messages as log_table
@@ -37,6 +38,7 @@ class RoomHost:
         self._shard = shard
         self._storing: tuple[float, set[str]] = (0.0, set())
         """When it was asked last, and which rooms had something to be stored then."""
+        self.readings = ReadingHost(shard, self._run_silently, _publication)
         self.committer = Committer(
             shard.pool,
             room=self._state,
@@ -58,21 +60,17 @@ class RoomHost:
             return None
         async with self._shard.pool.acquire() as connection:
             record = await log_table.load_room(connection, activation.key, WINDOW)
-        if record is None:
-            return None
-        if not record.durable:
-            stream = Stream(new_id())
-            state = RoomState(activation.key, False, stream, record.members, record.blocked, is_new=True)
-        else:
-            stream = _stream(record)
-            state = RoomState(activation.key, True, stream, record.members, record.blocked)
-        state.is_direct = record.is_direct
-        state.attendance.said = self._shard.router.epoch_of(activation.slot) << EPOCH_BITS
-        room.restore(state, stream)
-        return state
+            if record is None:
+                return None
+            state = _room(activation.key, record)
+            state.attendance.said = self._shard.router.epoch_of(activation.slot) << EPOCH_BITS
+            if record.is_read:
+                await self.readings.load(connection, state, record.last_offset)
+            return state
 
     def activated(self, activation: Activation) -> None:
         activation.state.attendance.moved(self._shard.now_ms())
+        self.readings.activated(activation.state)
 
     def handle(self, activation: Activation, waiting: Waiting) -> Awaitable[None] | None:
         message, state = waiting.message, activation.state
@@ -87,11 +85,16 @@ class RoomHost:
 
     def _run(self, state: RoomState, effects: list[Any]) -> None:
         for effect in self._shard.run(effects):
+            if isinstance(effect, Score):
+                self.readings.ask(effect)
+                continue
             assert isinstance(effect, ReadHistory)
             self._shard.spawn(self._read_history(state, effect))
 
     def _run_silently(self, effects: list[Any]) -> None:
-        self._shard.run(effects)
+        for effect in self._shard.run(effects):
+            assert isinstance(effect, Score)
+            self.readings.ask(effect)
 
     async def _refresh(self, activation: Activation, asker: Asker) -> None:
         state: RoomState = activation.state
@@ -123,6 +126,8 @@ class RoomHost:
             try:
                 async with self._shard.pool.acquire() as connection:
                     record = await log_table.load_room(connection, activation.key, WINDOW)
+                    if record is not None and (record.is_read or activation.state.read is not None):
+                        await self.readings.load(connection, activation.state, record.last_offset)
                 break
             except (asyncpg.PostgresError, *UNREACHABLE) as error:
                 log.warning("a room can't start over yet: %s", type(error).__name__)
@@ -131,6 +136,9 @@ class RoomHost:
             self._shard.deactivate(activation)
             return
         self._run(activation.state, room.uncommitted(activation.state, _stream(record)))
+        if record.has_refusals:
+            activation.state.knows_all_cids = False
+        self.readings.activated(activation.state)
 
     async def _read_history(self, state: RoomState, read: ReadHistory) -> None:
         if read.limit == 0:
@@ -167,6 +175,7 @@ class RoomHost:
 
     def expire(self, activation: Activation, now_ms: int) -> None:
         self._run(activation.state, room.expire(activation.state, now_ms, self._shard.fan_out.is_dead))
+        self.readings.expire(activation, now_ms)
 
     def is_idle(self, activation: Activation) -> bool:
         return bool(activation.state.is_idle)
@@ -179,22 +188,37 @@ class RoomHost:
         window = state.stream.window
         said = len(window[-1].d) if window else 0
         people = 2 * len(state.members) + 8 * len(state.attendance.presence.by_conn)
-        return 4_000 + len(window) * (400 + said) + len(state.acks) * 300 + people * 100
+        read = 0 if state.read is None else 30_000 + 1_000 * len(state.read.pending)
+        return 4_000 + read + len(window) * (400 + said) + len(state.acks) * 300 + people * 100
 
     def is_quiet(self, activation: Activation) -> bool:
         now_s = asyncio.get_running_loop().time()
         if now_s - self._storing[0] > _SAME_MOMENT_S:
             self._storing = now_s, self.committer.rooms()
-        return not activation.state.starting_over and activation.key not in self._storing[1]
+        state: RoomState = activation.state
+        waits = state.read is not None and bool(state.read.held)
+        return not waits and not state.starting_over and activation.key not in self._storing[1]
 
     def leaving(self, activation: Activation) -> None:
         pass
 
     def ended(self, activation: Activation) -> None:
-        pass
+        self.readings.ended(activation.key, activation.state)
 
     def arrived(self, activation: Activation) -> None:
         activation.state.is_new = False
+        self.readings.arrived(activation.state)
+
+
+def _room(key: str, record: log_table.RoomRecord) -> RoomState:
+    """What an activation starts from."""
+    stream = _stream(record) if record.durable else Stream(new_id())
+    state = RoomState(key, record.durable, stream, record.members, record.blocked)
+    state.is_new = not record.durable
+    state.is_direct, state.is_encrypted = record.is_direct, record.is_encrypted
+    room.restore(state, stream)
+    state.knows_all_cids = state.knows_all_cids and not record.has_refusals
+    return state
 
 
 def _stream(record: log_table.RoomRecord) -> Stream:

@@ -37,6 +37,7 @@ from actors.site import HERE, Site, address_of
 from actors.splits import Splits
 from actors.turns import Turns
 from actors.user_host import UserHost
+from actors.verdict_queue import Scorer
 from storage.positions import open_valkey
 from storage.postgres import open_pool
 
@@ -93,6 +94,7 @@ class Shard(Turns):
         self.online = OnlineHost(self)
         self.housekeeping = Housekeeping(self)
         self.splits = Splits(self)
+        self.scorer: Scorer | None = None
         self.router.on_slots_moved = self._slots_moved
         self.router.accepts = self._is_admitted
         self.router.on_view = self._view_changed
@@ -161,6 +163,8 @@ class Shard(Turns):
         ending = list(self._tasks)
         for task in ending:
             task.cancel()
+        if "room" in self.hosts:
+            self._rooms().readings.stop()
         await asyncio.gather(*ending, return_exceptions=True)
         await self.router.stop()
         await self.pool.close()
@@ -313,15 +317,10 @@ class Shard(Turns):
             self.spawn(self.splits.reload())
         elif kind == "reminder":
             self.reminders.look()
-        elif kind == "matcher":
-            users = self.hosts["user"]
-            assert isinstance(users, UserHost)
-            users.scores.scoring.swapped(key)
-        elif kind == "decision":
-            if ("user", key) in self.activations:
-                self.deliver(wire.TallyChanged(0, key), NOBODY, "")
-            else:
-                self.moving.changed("user", key)
+        elif kind == "erased":
+            self._rooms().readings.forget(key)
+        elif kind in ("matcher", "decision"):
+            self._matched(kind, key)
         elif (kind, key) in self.activations:
             self.deliver(wire.Refresh(0, kind, key), NOBODY, "")
         else:
@@ -333,11 +332,26 @@ class Shard(Turns):
             assert isinstance(regions, RegionHost)
             regions.changed(key)
 
+    def _matched(self, kind: str, key: str) -> None:
+        users = self.hosts["user"]
+        assert isinstance(users, UserHost)
+        if kind == "matcher":
+            users.scores.scoring.swapped(key)
+        elif ("user", key) in self.activations:
+            self.deliver(wire.TallyChanged(0, key), NOBODY, "")
+        else:
+            self.moving.changed("user", key)
+
     @property
     def score_queue(self) -> int:
         """People whose views wait for scores."""
         users = self.hosts.get("user")
         return users.scores.scoring.waiting if isinstance(users, UserHost) else 0
+
+    def _rooms(self) -> RoomHost:
+        rooms = self.hosts["room"]
+        assert isinstance(rooms, RoomHost)
+        return rooms
 
     async def refresh_fences(self, fence: str, asker: Asker) -> None:
         users = self.hosts["user"]

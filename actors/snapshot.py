@@ -24,7 +24,7 @@ PART_BYTES = 2 * 1024 * 1024
 STATE_LIMIT_BYTES = 32 * 1024 * 1024
 """Beyond this a state is loaded from the stores instead: a link's frame must hold it."""
 
-_PACKAGES = ("actors.", "geo.", "storage.")
+_PACKAGES = ("actors.", "geo.", "nlp.", "storage.")
 _CONTAINERS = {
     (each.__module__, each.__qualname__): each
     for each in (Counter, OrderedDict, defaultdict, deque, date, datetime, timedelta, timezone, UUID)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from dataclasses import replace as dataclass_replace
 from itertools import islice
 from typing import Any
 
@@ -61,6 +62,12 @@ class Stream:
             raise ValueError(f"offset {publication.offset} does not follow {self.top}")
         self.window.append(publication)
         self.top = publication.offset
+
+    def replace(self, offset: int, d: bytes) -> None:
+        """A publication says something else from now on, if the window still holds it."""
+        place = offset - (self.top - len(self.window) + 1)
+        if 0 <= place < len(self.window):
+            self.window[place] = dataclass_replace(self.window[place], d=d)
 
     def after(self, offset: int) -> list[Publication] | None:
         """All publications past `offset`, oldest first; None where the window does not reach back so far."""

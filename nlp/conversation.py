@@ -12,7 +12,7 @@ import msgspec
 
 from nlp.coordination import Coordination, Exchange
 from nlp.dynamics import NOBODY, Dynamics
-from nlp.quality import NO_MARKS, SCALE, Quality, marks_of
+from nlp.quality import SCALE, Marks, Quality
 
 PEOPLE_LEAST = 3
 """Of fewer people who spoke, figures are as good as figures of a person: only counts are told."""
@@ -55,13 +55,10 @@ class Conversation(msgspec.Struct):
     """The figures that are told, as of the last multiple of TOLD_EVERY messages."""
 
     def said(
-        self, offset: int, user: str, at_ms: int, text: str | None, verdict: Verdict | None, *, wanted: bool
+        self, offset: int, user: str, at_ms: int, marks: Marks, verdict: Verdict | None, *, wanted: bool
     ) -> None:
-        """A message by somebody; `text` is None where it has none, `verdict` where nothing was said in time,
-        `wanted` whether a verdict was asked for.
-        """
+        """A message by somebody; `verdict` is None where none came in time, `wanted` whether one was to."""
         self.last_offset = offset
-        marks = NO_MARKS if text is None else marks_of(text)
         quality = self.quality
         quality.said(marks)
         turn = self.dynamics.said(user, at_ms)

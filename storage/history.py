@@ -5,6 +5,7 @@ from typing import Any
 
 from storage.connections import BLOCKED_WITH
 from storage.ids import RoomId, UserId
+from storage.messages import ENGINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,8 @@ class MessageRow:
 
 
 _MESSAGE = (
-    'm."offset", (extract(epoch FROM m.sent_at) * 1000)::bigint, m.id::text, m.sender_id::text, m.body, '
+    'm."offset", (extract(epoch FROM m.sent_at) * 1000)::bigint, m.id::text, '
+    f"CASE WHEN m.sender_id = '{ENGINE}' THEN '' ELSE m.sender_id::text END, m.body, "
     "CASE WHEN m.sender_id = $2 THEN m.cid END"
 )
 _VISIBLE = "NOT " + BLOCKED_WITH.format(one="$2::uuid", other="m.sender_id")

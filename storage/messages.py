@@ -13,6 +13,9 @@ FENCED = "HB001"
 MOVED_ON = "HB002"
 """SQLSTATE: a room's log is not where its sequencer believed it to be."""
 
+ENGINE = "00000000-0000-0000-0000-000000000000"
+"""Stands in the log as the sender where nobody speaks; a Row has no sender then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -48,6 +51,10 @@ class RoomRecord:
     members: dict[str, str]
     blocked: dict[str, frozenset[str]]
     newest: list[Row]
+    is_read: bool = False
+    is_encrypted: bool = False
+    has_refusals: bool = False
+    """Some cids that it has answered are of no message."""
 
 
 async def assert_epoch(connection: asyncpg.Connection, slot: int, epoch: int) -> None:
@@ -86,7 +93,7 @@ async def append(
         [r.offset for r in rows],
         [moment(r.sent_at_ms) for r in rows],
         [r.id for r in rows],
-        [r.sender for r in rows],
+        [r.sender or ENGINE for r in rows],
         [r.cid or None for r in rows],
         [r.body for r in rows],
     )
@@ -133,8 +140,15 @@ async def page(
 
 
 def _row(room: str, r: Any) -> Row:
+    sender = str(r["sender_id"])
     return Row(
-        room, r["offset"], _ms(r["sent_at"]), str(r["id"]), str(r["sender_id"]), r["cid"] or "", r["body"]
+        room,
+        r["offset"],
+        _ms(r["sent_at"]),
+        str(r["id"]),
+        "" if sender == ENGINE else sender,
+        r["cid"] or "",
+        r["body"],
     )
 
 
@@ -142,7 +156,10 @@ async def load_room(connection: asyncpg.Connection, room: str, newest: int) -> R
     """All that a room's activation needs; None where there is no such room."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         found = await connection.fetchrow(
-            "SELECT durability, kind, epoch, last_offset FROM rooms WHERE id = $1", room
+            """SELECT durability, kind, epoch, last_offset, reading IS NOT NULL AS is_read, is_encrypted,
+            EXISTS (SELECT 1 FROM message_cids WHERE room_id = $1 AND "offset" = 0) AS has_refusals
+            FROM rooms WHERE id = $1""",
+            room,
         )
         if found is None:
             return None
@@ -159,6 +176,9 @@ async def load_room(connection: asyncpg.Connection, room: str, newest: int) -> R
             members,
             blocked,
             rows[::-1],
+            found["is_read"],
+            found["is_encrypted"],
+            found["has_refusals"],
         )
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from nlp import conversation as folded
 from nlp import coordination, dynamics, quality
 from nlp.conversation import Conversation, Verdict
+from nlp.quality import marks_of
 
 MINUTE_MS = 60_000
 LIMIT_MS = 600_000
@@ -62,7 +63,8 @@ def fold(state: Conversation, log: list[Any], offset: int = 0, at_ms: int = 0) -
         if entry[0] == "said":
             _, user, passed_ms, text, verdict, wanted = entry
             at_ms += passed_ms
-            state.said(offset, user, at_ms, text, verdict, wanted=wanted)
+            marks = quality.NO_MARKS if text is None else marks_of(text)
+            state.said(offset, user, at_ms, marks, verdict, wanted=wanted)
         elif entry[0] == "came":
             state.came(offset, entry[1])
         elif entry[0] == "retracted":
@@ -269,11 +271,11 @@ def test_the_state_has_a_bound_and_an_update_no_memory_of_all_that_was() -> None
     texts = ["the dog is here and we see it?", "thanks, some of them were very good"]
     for n in range(20_000):
         verdict = Verdict(sentiment=0.1, labels={"emotion.joy": 0.5})
-        state.said(n + 1, f"person-{n % 97}", n * 1000, texts[n % 2], verdict, wanted=True)
+        state.said(n + 1, f"person-{n % 97}", n * 1000, marks_of(texts[n % 2]), verdict, wanted=True)
         state.came(n + 1, f"late-{n}")
     first = len(state.encoded())
     for n in range(20_000, 22_000):
-        state.said(n + 1, f"person-{n % 97}", n * 1000, texts[n % 2], Verdict(), wanted=True)
+        state.said(n + 1, f"person-{n % 97}", n * 1000, marks_of(texts[n % 2]), Verdict(), wanted=True)
     assert len(state.encoded()) < first + 500
     assert first < 64_000
 
@@ -281,15 +283,15 @@ def test_the_state_has_a_bound_and_an_update_no_memory_of_all_that_was() -> None
 def test_of_few_people_or_few_messages_no_figures_are_told() -> None:
     state = Conversation()
     for n in range(40):
-        state.said(n + 1, "ab"[n % 2], n, "the end", Verdict(sentiment=1.0), wanted=True)
+        state.said(n + 1, "ab"[n % 2], n, marks_of("the end"), Verdict(sentiment=1.0), wanted=True)
     assert state.summary()["figures"] is None
-    state.said(41, "c", 41, "hm", Verdict(sentiment=-1.0), wanted=True)
+    state.said(41, "c", 41, marks_of("hm"), Verdict(sentiment=-1.0), wanted=True)
     assert state.summary()["figures"] is None
     for n in range(41, 50):
-        state.said(n + 1, "c", n, "hm", None, wanted=False)
+        state.said(n + 1, "c", n, marks_of("hm"), None, wanted=False)
     told = state.summary()["figures"]
     assert told["messages"] == 50
-    state.said(51, "a", 51, "hm", Verdict(sentiment=-1.0), wanted=True)
+    state.said(51, "a", 51, marks_of("hm"), Verdict(sentiment=-1.0), wanted=True)
     assert state.summary()["figures"] == told, "what one message changed must not show"
     assert state.summary()["scored"] == 42
 
@@ -298,7 +300,7 @@ def test_a_forgotten_person_is_named_nowhere_and_counts_stay() -> None:
     state = Conversation()
     for n, user in enumerate(["ann", "bob", "ann", "cat"]):
         state.came(n, user)
-        state.said(n + 1, user, n, "hello you", None, wanted=False)
+        state.said(n + 1, user, n, marks_of("hello you"), None, wanted=False)
     before = state.figures()
     state.forget("ann")
     state.forget("cat")
