@@ -46,6 +46,7 @@ class NewRoom:
     durability: str
     members: Sequence[UserId]
     fence: FenceId | None
+    is_encrypted: bool = False
 
 
 async def create_room(
@@ -81,6 +82,7 @@ async def create_room(
             owner=me,
             fence=wanted.fence,
             epoch=new_id(),
+            is_encrypted=wanted.is_encrypted,
         )
         touches: list[Touch] = [("room", room), *(("user", each.user) for each in stored)]
         if wanted.fence is not None:

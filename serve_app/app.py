@@ -28,6 +28,7 @@ from serve_app.routes import (
     places,
     positions,
     preferences,
+    readings,
     realtime,
     recommendations,
     rooms,
@@ -40,8 +41,8 @@ from serve_app.tracing import Tracing
 __all__ = ["ApiConfig", "build_api", "build_app"]
 
 _ROUTERS = (
-    auth, me, users, connections, decisions, preferences, matches, recommendations, rooms, messages, fences,
-    shares, places, own_positions, models, positions, cells, realtime, health, page,
+    auth, me, users, connections, decisions, preferences, matches, recommendations, rooms, messages, readings,
+    fences, shares, places, own_positions, models, positions, cells, realtime, health, page,
 )  # fmt: skip
 
 

@@ -103,6 +103,18 @@ Id = Annotated[
 Line = Annotated[str, AfterValidator(_printable), Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """Text of one line: a name, a device."""
 
+
+class Terms(Answer):
+    """On which terms a room's messages are read (docs/protocol.md §7.3)."""
+
+    scorer: Literal["inline", "model"]
+    policy: Literal["pass", "hold", "retract"]
+    deadline_ms: int
+    heads: list[Literal["sentiment", "emotion", "offence"]]
+    threshold: float | None = None
+    marks: bool = False
+
+
 Audience = Literal["nobody", "matches", "group", "everyone"]
 Offset = Annotated[int, Query(ge=0, lt=OFFSET_LIMIT)]
 

@@ -21,6 +21,9 @@ class RoomRow:
     version: int
     created_at: datetime
     members: int
+    is_encrypted: bool
+    reading: str | None
+    """On which terms it is read, JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,10 @@ class MemberRow:
 
 _ROOM = (
     "r.id::text, r.name, r.kind, r.durability, r.owner_id::text, r.fence_id::text, r.last_offset, r.version, "
-    "r.created_at, (SELECT count(*) FROM room_members m WHERE m.room_id = r.id AND m.state = 'member')"
+    "r.created_at, (SELECT count(*) FROM room_members m WHERE m.room_id = r.id AND m.state = 'member'), "
+    "r.is_encrypted, r.reading"
 )
+_ROOM_COLUMNS = 12
 
 
 async def insert_room(
@@ -46,10 +51,11 @@ async def insert_room(
     owner: UserId,
     fence: str | None,
     epoch: str,
+    is_encrypted: bool,
 ) -> None:
     await connection.execute(
-        "INSERT INTO rooms (id, name, kind, durability, owner_id, fence_id, epoch) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO rooms (id, name, kind, durability, owner_id, fence_id, epoch, is_encrypted) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         room,
         name,
         kind,
@@ -57,6 +63,7 @@ async def insert_room(
         owner,
         fence,
         epoch,
+        is_encrypted,
     )
 
 
@@ -181,4 +188,4 @@ async def rooms_of(
         after,
         limit,
     )
-    return [(RoomRow(*row[:10]), MemberRow(*row[10:])) for row in rows]
+    return [(RoomRow(*row[:_ROOM_COLUMNS]), MemberRow(*row[_ROOM_COLUMNS:])) for row in map(tuple, rows)]

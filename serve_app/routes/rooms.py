@@ -3,12 +3,13 @@
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
+import msgspec
 from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Field, model_validator
 
 from identity.memberships import NewRoom, create_room, put_member, remove_member
 from serve_app.gate import Caller, RoomInPath, ServicesHere, UserInPath, look_at_room
-from serve_app.schemas import LIMIT_DEFAULT, Answer, Body, Cursor, Id, Limit, Line, Page, problems
+from serve_app.schemas import LIMIT_DEFAULT, Answer, Body, Cursor, Id, Limit, Line, Page, Terms, problems
 from storage.ids import FenceId, UserId
 from storage.rooms import MemberRow, RoomRow, members_of, rooms_of
 
@@ -40,6 +41,9 @@ class RoomWish(Body):
     members: Annotated[list[Id], Field(max_length=1000, default_factory=list)]
     fence: Id | None = None
     durability: Durability = "durable"
+    is_encrypted: bool = Field(
+        default=False, description="Members send what only they can read: the server never reads it"
+    )
 
     @model_validator(mode="after")
     def _is_named(self) -> Self:
@@ -70,6 +74,8 @@ class Room(Answer):
     role: Role
     created_at: datetime
     version: int
+    is_encrypted: bool
+    reading: Terms | None = Field(description="On which terms its messages are read; null: they are not")
 
 
 class RoomWithMembers(Room):
@@ -97,6 +103,8 @@ def _room(row: RoomRow, mine: MemberRow) -> dict[str, object]:
         "role": mine.role,
         "created_at": row.created_at,
         "version": row.version,
+        "is_encrypted": row.is_encrypted,
+        "reading": None if row.reading is None else msgspec.json.decode(row.reading),
     }
 
 
@@ -115,6 +123,7 @@ async def post_room(wish: RoomWish, me: Caller, here: ServicesHere, response: Re
         durability=wish.durability,
         members=[UserId(user) for user in wish.members],
         fence=None if wish.fence is None else FenceId(wish.fence),
+        is_encrypted=wish.is_encrypted,
     )
     room, members, touches = await create_room(here.pool, me.user, wanted, here.now)
     await here.refresh(touches)

@@ -37,6 +37,7 @@ async def test_every_resource_of_the_first_slice_is_there(document):
         "GET /v1/rooms", "POST /v1/rooms", "GET /v1/rooms/{room}",
         "PUT /v1/rooms/{room}/members/{user}", "DELETE /v1/rooms/{room}/members/{user}",
         "GET /v1/rooms/{room}/messages", "POST /v1/rooms/{room}/messages",
+        "PUT /v1/rooms/{room}/reading", "DELETE /v1/rooms/{room}/reading", "GET /v1/rooms/{room}/dynamics",
         "GET /v1/fences", "POST /v1/fences", "GET /v1/fences/{fence}", "DELETE /v1/fences/{fence}",
             "GET /v1/fences/{fence}/events",
         "GET /v1/shares", "POST /v1/shares", "GET /v1/shares/{share}", "DELETE /v1/shares/{share}",
