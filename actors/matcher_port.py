@@ -26,20 +26,16 @@ class ServedMatcher:
         return await self._ask("recommend", viewer, near, limit)  # type: ignore[no-any-return]
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
+        if self._handle is None:
+            self._handle = await asyncio.to_thread(_find)
         try:
-            if self._handle is None:
-                self._handle, answer = await asyncio.to_thread(_first, method, arguments)
-            else:
-                answer = getattr(self._handle, method).remote(*arguments)
-            return await answer
+            return await getattr(self._handle, method).remote(*arguments)
         except Exception:
             self._handle = None
             raise
 
 
-def _first(method: str, arguments: tuple[Any, ...]) -> tuple[Any, Any]:
-    """A handle, and the answer to come of its first question, which sets it up."""
+def _find() -> Any:
     from ray import serve  # noqa: PLC0415 - a second to import, which nobody pays who asks for no scores
 
-    handle = serve.get_deployment_handle(NAME, APP)
-    return handle, getattr(handle, method).remote(*arguments)
+    return serve.get_deployment_handle(NAME, APP)

@@ -1,0 +1,93 @@
+"""Scores live through the sockets: who fits, and models that take over while people decide (MATCH-17)."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from rt_client.connection import Connection, Refused
+from rt_client.town import Person, Town
+from rt_client.walk import Clock, Place
+
+pytestmark = pytest.mark.timeout(90)
+
+
+class Follower:
+    """What one connection is told of a map, strictly in order."""
+
+    def __init__(self, connection: Connection, ch: str) -> None:
+        self.connection, self.ch = connection, ch
+        self.n, self.offset, self.rows = 0, 0, dict[str, Any]()
+        self.models: list[str] = []
+        """Of each frame that tells scores, whose they are."""
+
+    async def begin(self, **options: Any) -> dict[str, Any]:
+        before = self.connection.on_frame
+        self.connection.on_frame = lambda frame: (before and before(frame), self.took(frame))
+        return await self.connection.sub(self.ch, **options)
+
+    def took(self, frame: dict[str, Any]) -> None:
+        sub = frame.get("sub")
+        if isinstance(sub, dict) and sub.get("ch") == self.ch:
+            self.n, self.offset = sub["n"], sub["offset"]
+            self.rows = {key: data for key, data, _ in sub["state"]}
+        elif frame.get("p") == self.n and "k" in frame:
+            assert frame["o"] > self.offset, "in order"
+            self.offset = frame["o"]
+            for key, sign, *rest in frame["k"]:
+                assert (sign == "+") is (key not in self.rows), "nothing comes twice, nothing goes unseen"
+                if sign == "-":
+                    del self.rows[key]
+                else:
+                    self.rows[key] = rest[0]
+            held = {row["model"] for row in self.rows.values() if "model" in row}
+            assert len(held) <= 1, "one model at a time"
+            self.models += held
+
+    async def until(self, fact: Any, timeout_s: float = 20.0) -> None:
+        async with asyncio.timeout(timeout_s):
+            while not fact(self.rows):
+                assert not self.connection.closed.done()
+                await asyncio.sleep(0.02)
+
+
+async def stand(connection: Connection, place: Place, clock: Clock) -> None:
+    await connection.command("pos", [*place.at(0), 5.0, clock.after(1)])
+
+
+async def neighbours(town: Town, count: int) -> list[tuple[Person, Connection]]:
+    place, clock, found = Place(), Clock(60), []
+    for person in town.persons(count):
+        connection = await town.connected(person)
+        await stand(connection, place, clock)
+        found.append((person, connection))
+    return found
+
+
+async def decide(town: Town, who: Person, about: Person, *, like: bool) -> None:
+    answer = await town.http("POST", "/v1/decisions", {"user": about.user, "like": like}, who)
+    assert answer.status == 200, answer
+
+
+async def test_who_fits_is_shown_and_who_does_not_is_left_out(town: Town) -> None:
+    (ann, mine), (bob, _), (cem, _), *others = await neighbours(town, 8)
+    everybody = Follower(mine, "near")
+    await everybody.begin(filter={"radius_m": 800, "scores": True})
+    await everybody.until(lambda rows: len(rows) == 7 and all("score" in row for row in rows.values()))
+    for person, _ in others:
+        await decide(town, person, bob, like=True)
+        await decide(town, person, cem, like=False)
+    again = await town.connected(ann)
+    good = Follower(again, "near")
+    await good.begin(filter={"radius_m": 800, "min_score": 0.2})
+    assert {key: row["score"] for key, row in good.rows.items()} == {
+        key: row["score"] for key, row in everybody.rows.items()
+    }, "another subscription learns nothing newer"
+    fresh = (await town.connected(others[0][0])), await town.connected(others[1][0])
+    for connection in fresh:
+        shown = Follower(connection, "near")
+        await shown.begin(filter={"radius_m": 800, "min_score": 0.3})
+        await shown.until(lambda rows: bob.user in rows)
+        assert cem.user not in shown.rows
+    with pytest.raises(Refused) as refused:
+        await (await town.connected(bob)).sub("near", filter={"min_score": 1.5})
+    assert refused.value.code == 107
