@@ -3,35 +3,24 @@
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
+from people_models import registered, serves
 
 from actors import messages as wire
 from actors.protocol import EngineError, ErrorCode
 from actors.score_book import NOTICED, RECEIVED_STEP
 from identity.connections import Action
 from identity.pairs import act
-from matching.two_stage import Baseline
 from serve_app.matcher import MatcherConfig, MatcherService
 from storage import decisions
 from storage.decisions import TallyRow
 from storage.outbox import notify
 
 BERLIN = (52.5200, 13.4050)
-
-
-class Kinder(Baseline):
-    """Another model: everybody is twice as willing."""
-
-    version = "people-2"
-
-    def score(self, *arguments: Any) -> Any:
-        scored = super().score(*arguments)
-        return replace(scored, forward=scored.forward**0.5, backward=scored.backward**0.5)
 
 
 class Scored:
@@ -81,10 +70,16 @@ class Scored:
         while not await self.matcher.catch_up():
             pass
 
-    async def swap(self, model: Any) -> None:
-        self.matcher.models.serve("champion", model)
+    async def swap(self, share: float) -> str:
+        """A model takes over by which this share is liked."""
         async with self.small.pool.acquire() as connection:
-            await notify(connection, [("matcher", model.version)])
+            version = await registered(connection, share)
+            await serves(connection, version)
+        return version
+
+    async def fit(self, viewer: str, *others: str) -> dict[str, float | None]:
+        [scores] = (await self.matcher.score([(viewer, others)])).scores
+        return dict(zip(others, (round(each, 2) for each in scores), strict=True))
 
     def state(self, user: str) -> Any:
         for shard in self.small.shards.values():
@@ -118,8 +113,7 @@ async def test_rows_of_near_get_scores_and_only_those_who_fit_pass(scored: Score
     page = await scored.look("near", ann, filter={"scores": True})
     assert {"user", "cell", "band"} <= page["state"][0][1].keys()
     users = [row[0] for row in page["state"]]
-    [fits] = (await scored.matcher.score([(ann, users)])).scores
-    expected = dict(zip(users, (round(each, 2) for each in fits), strict=True))
+    expected = await scored.fit(ann, *users)
     assert expected[bob] > 0.45 > expected[cem] > 0.1
     await scored.until("near", ann, page, expected)
     assert {row["model"] for row in scored.held("near", ann, page).values()} == {"baseline"}
@@ -203,13 +197,12 @@ async def test_a_batch_run_replaces_rows_and_a_swap_rescores_all_in_one_push(sco
     await batch(scored, ann, [(dan, 0.9), (bob, 0.8)], "people-1")
     await scored.until("scores", ann, page, {bob: 0.5, dan: 0.5})
     told = len(scored.pushes("scores", ann))
-    await scored.swap(Kinder())
-    await scored.until("scores", ann, page, {bob: 0.71, dan: 0.71})
+    version = await scored.swap(0.9)
+    await scored.small.until(lambda: len(scored.pushes("scores", ann)) > told)
+    assert scored.held("scores", ann, page).keys() == {bob, dan}
+    await scored.until("scores", ann, page, await scored.fit(ann, bob, dan))
     [push] = scored.pushes("scores", ann)[told:]
-    assert {(row[0], row[1], row[2]["model"]) for row in push} == {
-        (bob, "~", "people-2"),
-        (dan, "~", "people-2"),
-    }
+    assert {(row[0], row[1], row[2]["model"]) for row in push} == {(bob, "~", version), (dan, "~", version)}
 
 
 async def test_without_an_answer_rows_stay_and_come_once_there_is_one(scored: Scored) -> None:
@@ -231,11 +224,11 @@ async def test_answers_of_a_replica_that_has_not_swapped_are_not_taken(scored: S
     page = await scored.look("near", ann, filter={"scores": True})
     await scored.until("near", ann, page, {bob: 0.5})
     async with scored.small.pool.acquire() as connection:
-        await notify(connection, [("matcher", "people-2")])
+        await notify(connection, [("matcher", "people-1")])
     await scored.small.until(lambda: scored.scoring(ann)._failures > 1)
     assert scored.held("near", ann, page)[bob]["model"] == "baseline"
-    scored.matcher.models.serve("champion", Kinder())
-    await scored.until("near", ann, page, {bob: 0.71})
+    assert await scored.swap(0.9) == "people-1"
+    await scored.small.until(lambda: scored.held("near", ann, page)[bob]["model"] == "people-1")
 
 
 async def test_who_comes_back_goes_on_and_a_lost_shard_shows_nothing_twice(scored: Scored) -> None:

@@ -3,10 +3,14 @@
 import asyncio
 from typing import Any
 
+import asyncpg
 import pytest
+from people_models import registered, serves
 from rt_client.connection import Connection, Refused
 from rt_client.town import Person, Town
 from rt_client.walk import Clock, Place
+
+from cluster.embedded.postgres import stored_url
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -91,3 +95,47 @@ async def test_who_fits_is_shown_and_who_does_not_is_left_out(town: Town) -> Non
     with pytest.raises(Refused) as refused:
         await (await town.connected(bob)).sub("near", filter={"min_score": 1.5})
     assert refused.value.code == 107
+
+
+async def test_models_take_over_while_people_decide_and_nobody_notices_but_by_the_scores(
+    town: Town,
+) -> None:
+    ((ann, mine), *others) = await neighbours(town, 10)
+    near, scores = Follower(mine, "near"), Follower(mine, "scores")
+    await near.begin(filter={"radius_m": 800, "scores": True})
+    await scores.begin()
+    await near.until(lambda rows: len(rows) == 9 and all("score" in row for row in rows.values()))
+    await scores.until(lambda rows: len(rows) >= 9)
+    database = await asyncpg.connect(stored_url(town.data))
+
+    async def deciding() -> None:
+        for one, _ in others:
+            for other, _ in others:
+                if one is not other:
+                    await decide(town, one, other, like=(one.user < other.user))
+
+    try:
+        at_work = asyncio.create_task(deciding())
+        versions = [await registered(database, share) for share in (0.9, 0.25)]
+        for version in versions:
+            await serves(database, version)
+            for follower in (near, scores):
+                await follower.until(
+                    lambda rows, version=version: {row.get("model") for row in rows.values()} == {version}
+                )
+        await decide(town, ann, others[0][0], like=True)
+        await scores.until(lambda rows: others[0][0].user not in rows)
+        await at_work
+        for follower in (near, scores):
+            assert list(dict.fromkeys(follower.models))[-2:] == versions
+            assert sorted(follower.models, key=(["baseline", *versions]).index) == follower.models, (
+                "no way back"
+            )
+            fresh = Follower(await town.connected(ann), follower.ch)
+            await fresh.begin(**({"filter": {"radius_m": 800, "scores": True}} if follower is near else {}))
+            await fresh.until(lambda rows, follower=follower: rows == follower.rows)
+        assert not mine.closed.done()
+        assert not [frame for frame in mine.frames if "bye" in frame or "unsub" in frame]
+    finally:
+        await serves(database, None)
+        await database.close()
