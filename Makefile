@@ -20,7 +20,7 @@ FIND_PYTHON = for python in "$$PYTHON" python3.11 python3 python3.12 python3.13;
 .PHONY: help setup up down demo traces test test-full train-extra chaos browser oracles lint format peers bench lock clean
 
 help: ## Print this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Build .venv from the lock (the other targets do it when needed)
 
