@@ -36,7 +36,7 @@ async def create(  # noqa: PLR0917
             users = [
                 user
                 for size in _batches(count)
-                for user in await create_ready_users(pool, count=size, prefix=prefix, roles=roles)
+                for user in await create_ready_users(pool, count=size, prefix=prefix, roles=roles, told=True)
             ]
         finally:
             await pool.close()

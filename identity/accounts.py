@@ -226,12 +226,13 @@ def _is_repeat(found: SessionRow, successor: RefreshToken, device: str | None, n
 
 
 async def create_ready_users(
-    pool: Any, count: int, prefix: str, roles: Sequence[str] = ()
+    pool: Any, count: int, prefix: str, roles: Sequence[str] = (), *, told: bool = False
 ) -> list[tuple[UserId, str]]:
     """`count` users for development and benchmarks: active, adult, visible to everyone at res 8, addable by
-    everyone, without a password. Handles `<prefix>-000001` … go on where the last call ended.
+    everyone, without a password. Handles `<prefix>-000001` … go on where the last call ended. `told`: in the
+    outbox, as those who register are.
     """
     if re.fullmatch(HANDLE, f"{prefix}-000001") is None:
         raise HandleInvalidError
     async with pool.acquire() as connection:
-        return await insert_ready_users(connection, count, prefix, roles)
+        return await insert_ready_users(connection, count, prefix, roles, told=told)

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 
 from storage.ids import UserId, new_id
+from storage.outbox import write_events
 
 _READY_LOCK = 0x7265_6164  # "read(y)"; any fixed number, the same in every version
 _BATCH = 10_000
@@ -152,10 +153,11 @@ async def living_users(connection: Any, users: Sequence[str]) -> dict[UserId, st
 
 
 async def insert_ready_users(
-    connection: Any, count: int, prefix: str, roles: Sequence[str] = ()
+    connection: Any, count: int, prefix: str, roles: Sequence[str] = (), *, told: bool = False
 ) -> list[tuple[UserId, str]]:
     """`count` users `<prefix>-000001` … who are active, adult and visible to everybody at res 8; numbering
-    goes on where an earlier call ended. They cannot sign in with a password.
+    goes on where an earlier call ended. They cannot sign in with a password. `told`: whoever reads the outbox
+    hears of them, as of those who register.
     """
     created: list[tuple[UserId, str]] = []
     async with connection.transaction():
@@ -178,5 +180,7 @@ async def insert_ready_users(
                 [handle for _, handle in batch],
                 list(roles),
             )
+            if told:
+                await write_events(connection, "user.registered", [f"user:{user}" for user, _ in batch])
             created += batch
     return created

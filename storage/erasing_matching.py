@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from storage.outbox import CHANNEL, write_event
+from storage.outbox import notify, write_event, write_events
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +44,8 @@ async def correct_tallies(connection: Any, changes: Mapping[str, tuple[int, int,
         people,
         *([changes[person][place] for person in people] for place in range(5)),
     )
-    await connection.execute(
-        "INSERT INTO outbox (id, type, version, aggregate, payload) "
-        "SELECT gen_random_uuid(), 'tally.corrected', 1, 'user:' || person, '{}' "
-        "FROM unnest($1::text[]) AS w (person)",
-        people,
-    )
-    await connection.execute(
-        "SELECT pg_notify($1, 'decision:' || person) FROM unnest($2::text[]) AS w (person)", CHANNEL, people
-    )
+    await write_events(connection, "tally.corrected", [f"user:{person}" for person in people])
+    await notify(connection, [("decision", person) for person in people])
 
 
 async def erase(connection: Any, user: str) -> None:

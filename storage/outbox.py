@@ -40,6 +40,17 @@ async def write_event(
     await notify(connection, touches)
 
 
+async def write_events(connection: Any, type_: str, aggregates: Iterable[str]) -> None:
+    """The same kind of event of many, without a payload; whom they touch is told by the caller."""
+    assert connection.is_in_transaction(), "an event belongs to the transaction that made it true"
+    await connection.execute(
+        "INSERT INTO outbox (id, type, version, aggregate, payload) "
+        "SELECT gen_random_uuid(), $1, 1, aggregate, '{}' FROM unnest($2::text[]) AS w (aggregate)",
+        type_,
+        list(aggregates),
+    )
+
+
 async def notify(connection: Any, touches: Iterable[Touch]) -> None:
     """Tells each touched virtual actor at commit; of the kind `reminder`, the shards' that one was set."""
     payloads = sorted({f"{kind}:{key}" for kind, key in touches})

@@ -24,7 +24,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What waits long is looked at late; journeys that kill or restart come last, so that what they break is
     not blamed on others."""
-    rough = {"test_resume.py": 2, "test_sdk_survival.py": 2, "test_survival.py": 3, "test_restart.py": 4}
+    rough = {
+        "test_resume.py": 2,
+        "test_suggestions.py": 2,
+        "test_sdk_survival.py": 2,
+        "test_survival.py": 3,
+        "test_restart.py": 4,
+    }
     items.sort(key=lambda item: rough.get(item.path.name, int(item.get_closest_marker("beside") is not None)))
 
 

@@ -175,7 +175,7 @@ class Beside:
         return await self.service.recommend(viewer, near, limit)
 
     async def interest_map(self) -> Any:
-        return self.service.interest_map()
+        return await self.service.interest_map()
 
 
 @pytest.fixture

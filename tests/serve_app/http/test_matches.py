@@ -194,10 +194,14 @@ async def test_places_are_those_that_i_may_see(matched):
 
 
 async def test_interests_are_the_matchers_map(matched):
-    ada = await matched.person()
+    people = await matched.people(4)
+    for number, each in enumerate(people):
+        await prefer(each, interests=["Jazz", "climbing"] if number else ["jazz"])
     await read_all(matched)
-    page = await ada.get("/v1/recommendations/interests")
-    assert page["items"] == []
+    page = await people[0].get("/v1/recommendations/interests")
+    told = {each["tag"]: each["people"] for item in page["items"] for each in item["tags"]}
+    assert told == {"jazz": 4, "climbing": 3}
+    assert all(-1 <= item[axis] <= 1 for item in page["items"] for axis in "xy")
     assert page["next"] is None
 
 
