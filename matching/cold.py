@@ -26,12 +26,13 @@ def standardise(features: Floats, among: Floats | None = None) -> Floats:
     return np.asarray(np.nan_to_num(scaled), dtype=np.float64)
 
 
-def cold_logits(profile: Floats, decisions: Decisions) -> Floats:
+def cold_logits(profile: Floats, decisions: Decisions, penalty: Floats | float = RIDGE) -> Floats:
     """Return log-odds of every row from a linear mixed model, fitted to the known rows of the *other*
     cohorts.
 
     So no row sees its own cohort's labels, and the figure means the same for a new cohort. Rater, ratee and
     cohort are random effects (generalised least squares): a hundred decisions of ten people are ten people's.
+    `penalty` is one for all features, or one each.
     """
     known = decisions.known
     design = np.column_stack([np.ones(len(profile)), standardise(profile)])
@@ -43,7 +44,7 @@ def cold_logits(profile: Floats, decisions: Decisions) -> Floats:
         if len(rows):
             white = _whitened(decisions, rows, np.column_stack([design[rows], decisions.label[rows]]))
             grams[place], sides[place] = white[:, :-1].T @ white[:, :-1], white[:, :-1].T @ white[:, -1]
-    penalty = np.diag(np.r_[1e-6, np.full(width - 1, RIDGE)])
+    prior = np.diag(np.r_[1e-6, np.broadcast_to(penalty, width - 1)])
     said = np.zeros(len(profile))
     for place, cohort in enumerate(cohorts):
         rows = decisions.cohort == cohort
@@ -51,7 +52,7 @@ def cold_logits(profile: Floats, decisions: Decisions) -> Floats:
         others = np.arange(len(cohorts)) != place
         gram = grams[others].sum(axis=0)
         if len(cohorts) > 1 and gram[0, 0] > 0:
-            said[rows] = design[rows] @ np.linalg.solve(gram + penalty, sides[others].sum(axis=0))
+            said[rows] = design[rows] @ np.linalg.solve(gram + prior, sides[others].sum(axis=0))
         else:
             said[rows] = decisions.label[known].mean() if known.any() else 0.5
     return (said - 0.5) * SLOPE

@@ -18,7 +18,7 @@ from matching.decisions import Decisions
 
 Rows = Integers
 Likeness = Mapping[str, Floats]
-"""Person × person likenesses in [0, 1], positive semidefinite, by name: `self`, `whole`, `life`."""
+"""Person × person likenesses in [0, 1], positive semidefinite, by name: `self`, `whole`, `life`, `field`."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,22 @@ class Variances:
     direction: float = 0.1
     """The side that asks: direction[rater] is a label of the two sides of a cohort."""
     rater: float = 2.0
-    ratee: float = 1.5
+    ratee: float = 1.2
     exchange: float = -0.4
     """Covariance of how a person gives and how the same person is received: the popular are choosier."""
-    drift: float = 0.3
+    drift: float = 0.15
     """A rater's mood, forgotten over about `DRIFT_ROUNDS`."""
+    form: float = 0.5
+    """A ratee's, the same."""
+    pair: float = 0.6
+    """What the two decisions of one pair share: known pairs then say less of each person."""
     ratee_self: float = 0.4
     ratee_whole: float = 0.25
+    ratee_field: float = 0.3
     rater_life: float = 0.3
+    rater_field: float = 0.1
+    fields: float = 0.1
+    """People of one field judge people of one field alike."""
     admirers: float = 0.3
     """The rater likes whoever resembles those who said yes to the rater."""
 
@@ -74,17 +82,22 @@ class CrossedEffects:
         a, b = decisions.rater[others], decisions.ratee[others]
         same_rater, same_ratee = i == a, j == b
         rounds = np.abs(decisions.moment[rows][:, None] - decisions.moment[others])
+        near = np.exp(-rounds / DRIFT_ROUNDS)
         same_side = self.direction[i] == self.direction[a]
-        total = (
-            v.cohort + v.direction * same_side + same_ratee * (v.ratee + v.rater_life * like["life"][i, a])
+        judges, judged = like["field"][i, a], like["field"][j, b]
+        total = v.cohort + v.direction * same_side + v.fields * judges * judged
+        total = total + same_ratee * (
+            v.ratee + v.form * near + v.rater_life * like["life"][i, a] + v.rater_field * judges
         )
         total = total + same_rater * (
             v.rater
-            + v.drift * np.exp(-rounds / DRIFT_ROUNDS)
+            + v.drift * near
             + v.ratee_self * like["self"][j, b]
             + v.ratee_whole * like["whole"][j, b]
+            + v.ratee_field * judged
         )
         back, forth = i == b, j == a
+        total = total + v.pair * (same_rater & same_ratee | back & forth)
         total = total + back * (v.exchange + v.admirers * like["whole"][j, a])
         return np.asarray(total + forth * (v.exchange + v.admirers * like["whole"][i, b]), dtype=np.float64)
 
@@ -120,3 +133,8 @@ def likeness_of(profile: Floats) -> Floats:
     squared = (scaled**2).mean(axis=1)
     distances = squared[:, None] + squared - 2 * (scaled @ scaled.T) / scaled.shape[1]
     return np.asarray(np.exp(-np.maximum(distances, 0) / 2), dtype=np.float64)
+
+
+def sameness_of(kinds: Floats) -> Floats:
+    """Return 1 for two people of one kind, else 0; without an answer one is only like oneself."""
+    return np.asarray((kinds[:, None] == kinds) | np.eye(len(kinds), dtype=np.bool_), dtype=np.float64)

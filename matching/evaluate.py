@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from matching import encounters, places
+from matching.dating_profile import PROFILE
 from matching.decisions import LeakError
 from matching.metrics import interval
 from matching.protocols import evenings_kept, later_kept, named_evenings, pairs_kept
-from matching.speed_dating import ANSWERS, PROFILE, SCHEDULE, read
+from matching.speed_dating import ANSWERS, SCHEDULE, read
 
 FIGURES = ("decision_auc", "match_auc", "ndcg5")
 
@@ -38,8 +39,9 @@ protocols
   A  5-fold by unordered pair (both directions of a pair in one fold), dealt by the seed
   B  of each evening the first 60 % of rounds are known, the last 40 % are asked
   C  5-fold by evening, dealt by the seed: nobody in a kept evening has decided anything (profile only)
-  --test-waves: C with these evenings kept; without --train-waves all others train. Beside it `online`: the
-  kept evenings as they pass, each round asked with the rounds before it known.
+  --test-waves: C with these evenings kept; without --train-waves all others train. That is the top level:
+  profiles alone, so popularity + selectivity says .5 there. Beside it, of the kept evenings: `A` and `B`, the
+  training evenings known whole, and `online`: as they pass, each round asked with the rounds before it known.
 
 figures
   decision_auc  AUC of p(i says yes to j) over directed dates
@@ -57,8 +59,9 @@ features, all known before the date
   from labels   rates given and received, residual attractiveness, crossed effects: of known labels only,
                 for training out-of-fold (10 folds of pairs)
 
-  Unknown columns are ignored. The run is refused if an answer differs within a person or all but states the
-  outcome. Scorecards, later questionnaires, race, origin, zip code, income and religion are no features.
+  Unknown columns are ignored. The run is refused if an answer differs within a person, is off its scale, or
+  tells more of its person's outcome than answers do, alone or together; if the order does; or if an encoding
+  follows labels of its own fold (matching/dating_leaks.py says what cannot be caught). Scorecards, later questionnaires, race, origin, zip code, income and religion are no features.
 
 seed
   deals the folds, and goes to the trees and to feature dropout; the same seed gives the same figures.

@@ -12,18 +12,19 @@ import numpy as np
 
 from matching.arrays import Booleans, Floats, Integers, sigmoid
 from matching.cold import cold_logits
+from matching.dating_profile import profile, wide
 from matching.decisions import Decisions, deal
-from matching.effects import CrossedEffects, likeness_of
-from matching.features import ENCODINGS, encode, out_of_fold
+from matching.effects import CrossedEffects, likeness_of, sameness_of
+from matching.features import ENCODINGS, check_blind, encode, out_of_fold
 from matching.metrics import auc, calibration_error, ndcg
 from matching.rank import blank_cold, fit
 from matching.reciprocal import harmonic
-from matching.speed_dating import INTERESTS, PREFERENCES, SELF_RATINGS, Evenings, profile
+from matching.speed_dating import INTERESTS, PREFERENCES, SELF_RATINGS, Evenings
 
 FOLDS, INNER_FOLDS = 5, 10
 PAST = 0.6
 LIST = 5
-EFFECTS_SHARE = 0.7
+EFFECTS_SHARE = 0.9
 """Of the crossed effects in the blend of log-odds; trees and regression share the rest."""
 
 Said = tuple[Floats, Floats]
@@ -40,14 +41,18 @@ class Predictor:
             "self": likeness_of(evenings.table(*SELF_RATINGS)),
             "whole": likeness_of(evenings.table(*whole)),
             "life": likeness_of(evenings.table(*life)),
+            "field": sameness_of(evenings.answers["field_cd"]),
         }
         self._profile = profile(evenings)
+        self._wide, self._penalty = wide(evenings)
         self._effects = CrossedEffects(evenings.answers["gender"].astype(np.int64), likeness)
         self._seed = seed
+        self._checked = False
 
     def cold(self, decisions: Decisions) -> Floats:
         """Return what profiles alone say, learned from other cohorts."""
-        return cold_logits(self._profile, decisions)
+        chosen = cold_logits(self._profile, decisions)
+        return (chosen + cold_logits(self._wide, decisions, self._penalty)) / 2
 
     def update(self, decisions: Decisions, cold: Floats) -> Floats:
         """Return `cold` corrected by the decisions that are known."""
@@ -57,6 +62,9 @@ class Predictor:
         """Return what is said of every row; rows to ask about have no label."""
         known = decisions.known
         folds = deal(decisions.pair, INNER_FOLDS, self._seed)
+        if not self._checked:
+            check_blind(lambda asked: out_of_fold(encode, asked, folds), decisions, folds)
+            self._checked = True
         encoded = out_of_fold(encode, decisions, folds)
         baseline = encoded[:, 0]
         given = np.bincount(decisions.rater[known], minlength=decisions.people)[decisions.rater]
@@ -109,23 +117,38 @@ class Sheet:
 
 def pairs_kept(evenings: Evenings, seed: int) -> dict[str, Any]:
     """Run protocol A."""
-    decisions = evenings.decisions
-    predictor, sheet = Predictor(evenings, seed), Sheet.blank(decisions)
+    return _pairs_kept(Predictor(evenings, seed), evenings.decisions, None, seed)
+
+
+def _pairs_kept(
+    predictor: Predictor, decisions: Decisions, within: Booleans | None, seed: int
+) -> dict[str, Any]:
+    """Protocol A of the rows `within` (all), the others known."""
+    sheet = Sheet.blank(decisions)
     folds = deal(decisions.pair, FOLDS, seed)
     for fold in range(FOLDS):
-        sheet.write(folds == fold, predictor.predict(decisions.seen_at(folds != fold)), fold)
+        asked = folds == fold if within is None else (folds == fold) & within
+        sheet.write(asked, predictor.predict(_known_but(decisions, asked)), fold)
     return sheet.figures()
 
 
 def later_kept(evenings: Evenings, seed: int) -> dict[str, Any]:
     """Run protocol B."""
     decisions = evenings.decisions
+    return _later_kept(Predictor(evenings, seed), decisions, np.ones(len(decisions), dtype=np.bool_))
+
+
+def _later_kept(predictor: Predictor, decisions: Decisions, within: Booleans) -> dict[str, Any]:
     rounds = np.zeros(int(decisions.cohort.max()) + 1)
     np.maximum.at(rounds, decisions.cohort, decisions.moment)
-    past = decisions.moment <= PAST * rounds[decisions.cohort]
+    asked = (decisions.moment > PAST * rounds[decisions.cohort]) & within
     sheet = Sheet.blank(decisions)
-    sheet.write(~past, Predictor(evenings, seed).predict(decisions.seen_at(past)), 0)
+    sheet.write(asked, predictor.predict(_known_but(decisions, asked)), 0)
     return sheet.figures()
+
+
+def _known_but(decisions: Decisions, asked: Booleans) -> Decisions:
+    return decisions.seen_at(decisions.known & ~asked)
 
 
 def evenings_kept(evenings: Evenings, seed: int) -> dict[str, Any]:
@@ -133,15 +156,16 @@ def evenings_kept(evenings: Evenings, seed: int) -> dict[str, Any]:
     decisions = evenings.decisions
     predictor, sheet = Predictor(evenings, seed), Sheet.blank(decisions)
     folds = deal(decisions.cohort, FOLDS, seed)
-    for fold in range(FOLDS):
-        sheet.write(folds == fold, predictor.predict(decisions.seen_at(folds != fold)), fold)
+    for fold in np.unique(folds):
+        sheet.write(folds == fold, predictor.predict(decisions.seen_at(folds != fold)), int(fold))
     return sheet.figures()
 
 
 def named_evenings(evenings: Evenings, test: list[int], train: list[int] | None, seed: int) -> dict[str, Any]:
     """Run protocol C with these evenings kept; train on those named, without names on all others.
 
-    Beside it `online`: the same evenings as they pass, each round asked with the rounds before it known.
+    Beside it, of the same evenings: `A` and `B`, the training evenings known whole; and `online`, the
+    evenings as they pass, each round asked with the rounds before it known.
     """
     decisions = evenings.decisions
     present = set(np.unique(decisions.cohort).tolist())
@@ -153,7 +177,13 @@ def named_evenings(evenings: Evenings, test: list[int], train: list[int] | None,
     trained = ~asked if train is None else np.isin(decisions.cohort, train)
     predictor, sheet = Predictor(evenings, seed), Sheet.blank(decisions)
     sheet.write(asked, predictor.predict(decisions.seen_at(trained)), 0)
-    return {**sheet.figures(), "online": _online(predictor, decisions, asked, trained)}
+    there = decisions.seen_at(asked | trained)
+    return {
+        **sheet.figures(),
+        "A": _pairs_kept(predictor, there, asked, seed),
+        "B": _later_kept(predictor, there, asked),
+        "online": _online(predictor, decisions, asked, trained),
+    }
 
 
 def _online(predictor: Predictor, decisions: Decisions, asked: Booleans, trained: Booleans) -> dict[str, Any]:

@@ -61,6 +61,12 @@ def fixture_make_decisions() -> MakeDecisions:
     return made
 
 
-@pytest.fixture(name="write_events")
+@pytest.fixture(name="many_evenings", scope="session")
+def fixture_many_evenings() -> Decisions:
+    """Enough people for a correlation to mean something."""
+    return made(9, people=24, cohorts=14, spread=1.0)
+
+
+@pytest.fixture(name="write_events", scope="session")
 def fixture_write_events() -> Callable[..., Path]:
     return events

@@ -13,7 +13,7 @@ from matching.metrics import auc
 
 
 def model(people: int) -> CrossedEffects:
-    alike = {name: np.eye(people) for name in ("self", "whole", "life")}
+    alike = {name: np.eye(people) for name in ("self", "whole", "life", "field")}
     return CrossedEffects(np.arange(people) % 2, alike)
 
 
@@ -67,7 +67,7 @@ def test_every_reason_of_the_kernel_is_symmetric(make_decisions):
     decisions = make_decisions(3)
     chance = np.random.default_rng(0)
     answers = chance.normal(0, 1, (decisions.people, 4))
-    alike = {name: likeness_of(answers) for name in ("self", "whole", "life")}
+    alike = {name: likeness_of(answers) for name in ("self", "whole", "life", "field")}
     rows = np.flatnonzero(decisions.cohort == 0)
     kernel = CrossedEffects(np.arange(decisions.people) % 2, alike, Variances()).kernel(decisions, rows, rows)
     assert kernel == pytest.approx(kernel.T)

@@ -8,11 +8,12 @@ import polars as pl
 import pytest
 
 from matching import protocols
+from matching.dating_profile import PROFILE, profile, wide
 from matching.decisions import LeakError, deal
 from matching.evaluate import main
 from matching.metrics import auc
 from matching.protocols import Predictor, named_evenings, pairs_kept
-from matching.speed_dating import ANSWERS, PROFILE, SCHEDULE, profile, read
+from matching.speed_dating import ANSWERS, SCHEDULE, read
 
 FORBIDDEN = (
     "race",
@@ -41,6 +42,8 @@ def test_the_file_gives_back_the_decisions(data, make_decisions):
     assert evenings.decisions.reverse.tolist() == decisions.reverse.tolist()
     assert evenings.dropped == 0
     assert profile(evenings).shape == (len(decisions), len(PROFILE))
+    features, penalty = wide(evenings)
+    assert features.shape == (len(decisions), len(penalty))
 
 
 def test_no_sensitive_and_no_later_column_is_read():
@@ -135,7 +138,17 @@ def test_kept_evenings_know_nothing_of_each_other_but_online_their_past(data, ca
     assert main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     found = json.loads(lines[-1])
-    assert {"decision_auc", "match_auc", "ndcg5", "baseline", "online", "sha256", "seed"} <= found.keys()
+    assert {
+        "decision_auc",
+        "match_auc",
+        "ndcg5",
+        "baseline",
+        "A",
+        "B",
+        "online",
+        "sha256",
+        "seed",
+    } <= found.keys()
     assert found["baseline"]["decision_auc"] == pytest.approx(0.5)
     assert found["online"]["baseline"]["decision_auc"] > 0.6
     assert len(found["sha256"]) == 64
