@@ -46,13 +46,18 @@ def corrections(user: str, given: Iterable[GivenRow]) -> dict[str, Change]:
 
 
 async def erase_if_due(pool: Any, user: str, now: datetime) -> bool:
-    """Erases an account whose time has come, all of it or nothing; whether it did. Safe to repeat."""
-    async with pool.acquire() as connection, connection.transaction():
-        await erasing_matching.lock_log(connection)
-        if not await departures.due(connection, user, now):
-            return False
-        changes = corrections(user, await erasing_matching.given_around(connection, user))
-        await erasing_matching.erase(connection, user)
-        await erasing_matching.correct_tallies(connection, changes)
-        await departures.bury(connection, user, now)
+    """Erases an account whose time has come; whether it did. What fails half way is done when asked again."""
+    async with pool.acquire() as connection:
+        async with connection.transaction():
+            await erasing_matching.lock_log(connection)  # nobody decides meanwhile, so no more than this here
+            if not await departures.due(connection, user, now):
+                return False
+            changes = corrections(user, await erasing_matching.given_around(connection, user))
+            await erasing_matching.forget_decisions(connection, user)
+            await erasing_matching.correct_tallies(connection, changes)
+        async with connection.transaction():
+            if not await departures.due(connection, user, now):
+                return False  # by another process
+            await erasing_matching.erase(connection, user)
+            await departures.bury(connection, user, now)
     return True

@@ -48,43 +48,62 @@ async def correct_tallies(connection: Any, changes: Mapping[str, tuple[int, int,
     await notify(connection, [("decision", person) for person in people])
 
 
-async def erase(connection: Any, user: str) -> None:
-    """Deletes decisions both ways, tally, preferences, exposures, and recommendations to and of the person;
-    the blobs of datasets that hold them; marks these and the models made of them. Tells `erased:<user>`.
-    In the caller's transaction, within `lock_log`; nothing where there is nothing left.
+async def forget_decisions(connection: Any, user: str) -> None:
+    """Deletes decisions both ways and the person's tally; others' are corrected by the caller. Within
+    `lock_log`.
     """
-    for statement in (
-        "DELETE FROM decisions WHERE rater_id = $1 OR ratee_id = $1",
-        "DELETE FROM match_tallies WHERE user_id = $1",
-        "DELETE FROM preferences WHERE user_id = $1",
-        "DELETE FROM recommendations WHERE user_id = $1 OR subject_id = $1",
-        "DELETE FROM recommendations WHERE kind = 'groups' AND detail::jsonb -> 'members' ? $1::text",
-        "DELETE FROM experiment_exposures WHERE user_id = $1",
-    ):
-        await connection.execute(statement, user)
+    await connection.execute("DELETE FROM decisions WHERE rater_id = $1 OR ratee_id = $1", user)
+    await connection.execute("DELETE FROM match_tallies WHERE user_id = $1", user)
+
+
+async def erase(connection: Any, user: str) -> None:
+    """Deletes preferences, exposures, and recommendations to and of the person; the blobs that hold them, of
+    datasets and of what jobs were at; marks these datasets and the models made of them. Tells
+    `erased:<user>`. In the caller's transaction; nothing where there is nothing left.
+    """
+    await connection.execute("DELETE FROM preferences WHERE user_id = $1", user)
+    await connection.execute("DELETE FROM experiment_exposures WHERE user_id = $1", user)
+    # A proposed group is a row of each of its members, under one id.
+    await connection.execute(
+        "DELETE FROM recommendations WHERE kind = 'groups' AND subject_id IN "
+        "(SELECT subject_id FROM recommendations WHERE user_id = $1 AND kind = 'groups') "
+        "AND detail::jsonb -> 'members' ? $2",
+        user,
+        user,
+    )
+    await connection.execute("DELETE FROM recommendations WHERE user_id = $1 OR subject_id = $1", user)
     datasets = await connection.fetch(
         # The datasets first, then the models: of a registration at the same time one sees the other.
         "UPDATE datasets d SET erased_at = coalesce(d.erased_at, now()) FROM dataset_people p "
         "WHERE p.user_id = $1 AND d.sha256 = p.sha256 RETURNING d.sha256",
         user,
     )
-    await _mark(connection, [row[0] for row in datasets])
+    marked = [row[0] for row in datasets]
+    await connection.execute(
+        "UPDATE models SET erased_at = coalesce(erased_at, now()) WHERE dataset_sha256 = ANY($1::text[])",
+        marked,
+    )
     await connection.execute("DELETE FROM dataset_people WHERE user_id = $1", user)
+    await _drop_blobs(connection, marked)
     await write_event(
         connection, type="user.erased", aggregate=f"user:{user}", payload={}, touches=[("erased", user)]
     )
 
 
-async def _mark(connection: Any, datasets: Collection[str]) -> None:
-    await connection.execute(
-        "UPDATE models SET erased_at = coalesce(erased_at, now()) WHERE dataset_sha256 = ANY($1::text[])",
-        datasets,
-    )
-    await connection.execute(
-        "UPDATE job_steps SET blob_sha256 = NULL WHERE blob_sha256 = ANY($1::text[])", datasets
+async def _drop_blobs(connection: Any, marked: Collection[str]) -> None:
+    """Of these datasets; and of steps of jobs, which are of everybody there was, for who does them to do them
+    again: only a model, or a dataset without the person, is kept of them.
+    """
+    steps = await connection.fetch(
+        "DELETE FROM job_steps s USING job_runs r WHERE r.id = s.run_id AND s.blob_sha256 IS NOT NULL "
+        "AND NOT starts_with(r.kind, 'text') "
+        "AND NOT EXISTS (SELECT 1 FROM models m WHERE m.blob_sha256 = s.blob_sha256) "
+        "AND NOT EXISTS (SELECT 1 FROM datasets d WHERE d.sha256 = s.blob_sha256 AND d.erased_at IS NULL) "
+        "RETURNING s.blob_sha256"
     )
     await connection.execute(
         "DELETE FROM blobs b WHERE sha256 = ANY($1::text[]) "
-        "AND NOT EXISTS (SELECT 1 FROM models m WHERE m.blob_sha256 = b.sha256)",
-        datasets,
+        "AND NOT EXISTS (SELECT 1 FROM models m WHERE m.blob_sha256 = b.sha256) "
+        "AND NOT EXISTS (SELECT 1 FROM job_steps s WHERE s.blob_sha256 = b.sha256)",
+        [*marked, *(row[0] for row in steps)],
     )

@@ -141,6 +141,10 @@ async def post_promotion(name: Name, wish: Promotion, me: Caller, here: Services
             await registry.promote(connection, name, wish.version, verdict, moved_by=me.user)
         except RegistryError as error:
             raise _objecting("This version can't serve.", [str(error)]) from None
+        if serving != wish.version:
+            before = (await registry.moves(connection, name))[-1].from_version or BASELINE
+            if before != against:  # somebody was quicker; raising takes this move back
+                raise _objecting("Another version serves by now: evaluate again.", [f"{before} served"])
     return Serving(name=name, version=wish.version)
 
 

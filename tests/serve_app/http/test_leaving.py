@@ -57,6 +57,19 @@ async def learned_of(town, *people):
     return digest, version
 
 
+async def step_of_a_job(town, *people):
+    """What a job was at, of everybody there was: its hash."""
+    async with town.pool.acquire() as connection, connection.transaction():
+        await connection.execute(
+            "INSERT INTO job_runs (id, kind, parameters, state) VALUES ('r', 'recommend', '{}', 'running')"
+        )
+        digest = await registry.put_blob(connection, repr(people).encode())
+        await connection.execute(
+            "INSERT INTO job_steps (run_id, step, blob_sha256) VALUES ('r', 'lists', $1)", digest
+        )
+    return digest
+
+
 async def rows_about(town, user):
     """Tables that still name a person, but for what says that they left and the logs of rooms."""
     columns = await town.pool.fetch(
@@ -84,10 +97,10 @@ async def test_nothing_is_left_of_an_account_but_an_id(engine):
     assert answer.status_code == 200
     room = (await ada.post("/v1/rooms", {"name": "Walks", "members": [bob.user]}))["id"]
     await ada.post(f"/v1/rooms/{room}/messages", {"d": {"text": "hello"}})
-    members = json.dumps({"members": [ada.user, bob.user, dan.user]})
+    group, among = new_id(), json.dumps({"members": [ada.user, bob.user]})
     for viewer, kind, subject, detail in (
-        (ada, "people", cleo.user, "{}"), (dan, "people", ada.user, "{}"), (dan, "groups", new_id(), members),
-        (dan, "pick", bob.user, "{}"),
+        (ada, "people", cleo.user, "{}"), (dan, "people", ada.user, "{}"), (ada, "groups", group, "{}"),
+        (dan, "groups", group, among), (dan, "pick", bob.user, "{}"),
     ):  # fmt: skip
         await engine.pool.execute(
             "INSERT INTO recommendations (user_id, kind, rank, subject_id, score, detail, model, run_id) "
@@ -96,6 +109,7 @@ async def test_nothing_is_left_of_an_account_but_an_id(engine):
     with_ada, of_ada = await learned_of(engine, ada, bob)
     without, of_others = await learned_of(engine, bob, cleo)
 
+    step = await step_of_a_job(engine, ada)
     gone = await ada.expect("DELETE", "/v1/me", None, 200)
     assert gone["status"] == "deleting"
     await ada.get("/v1/me", 401)
@@ -114,7 +128,8 @@ async def test_nothing_is_left_of_an_account_but_an_id(engine):
     rows = await engine.pool.fetch("SELECT kind FROM recommendations")
     assert [row["kind"] for row in rows] == ["pick"]
     async with engine.pool.acquire() as connection:
-        assert await registry.blob(connection, with_ada) is None
+        for dropped in (with_ada, step):
+            assert await registry.blob(connection, dropped) is None
         assert await registry.blob(connection, without) is not None
         marked = {row.version: row.erased_at for row in await registry.versions(connection, "people")}
     assert marked[of_ada] is not None
