@@ -55,13 +55,16 @@ figures
 
 features, all known before the date
   columns read  {_listed(SCHEDULE + ANSWERS)}
-  made of them  {_listed(PROFILE)}
+  made of them  {_listed(PROFILE)};
+                and for the cold model every answer as the rater's, by the rater's gender, as the ratee's, and
+                of either beside the others of that side in the evening
   from labels   rates given and received, residual attractiveness, crossed effects: of known labels only,
                 for training out-of-fold (10 folds of pairs)
 
   Unknown columns are ignored. The run is refused if an answer differs within a person, is off its scale, or
   tells more of its person's outcome than answers do, alone or together; if the order does; or if an encoding
-  follows labels of its own fold (matching/dating_leaks.py says what cannot be caught). Scorecards, later questionnaires, race, origin, zip code, income and religion are no features.
+  follows labels of its own fold (matching/dating_leaks.py says what cannot be caught). Scorecards,
+  later questionnaires, race, origin, zip code, income and religion are no features.
 
 seed
   deals the folds, and goes to the trees and to feature dropout; the same seed gives the same figures.
