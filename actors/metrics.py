@@ -88,6 +88,9 @@ METRICS: dict[str, Metric] = {
     ),
     "match_vectors": Metric("gauge", "People whose vectors are searched for candidates."),
     "match_scores": Metric("counter", "Pair scores that were asked of the Matcher."),
+    # the Reader
+    "texts_read": Metric("counter", "Texts that the Reader read."),
+    "reader_batch_s": Metric("histogram", "Seconds that a batch of texts took.", (), READING_BOUNDS_S),
     # all
     "handoffs": Metric("counter", "Slots handed from one shard to another, by why.", ("reason",)),
     "hung_shards": Metric("counter", "Shards that fell silent and lost their slots."),

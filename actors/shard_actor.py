@@ -9,6 +9,7 @@ import asyncpg
 
 from actors.matcher_port import ServedMatcher
 from actors.metrics_export import Exporter
+from actors.reader_port import ServedReader
 from actors.shard import Shard, ShardConfig
 from actors.shard_metrics import measure
 from storage.postgres import UNREACHABLE
@@ -23,6 +24,7 @@ class ShardActor:
 
     def __init__(self, config: ShardConfig) -> None:
         self._shard = Shard(config, ServedMatcher())
+        self._shard.scorer = ServedReader()
         self._shard.on_replaced = lambda: os._exit(1)
         measure(self._shard)
         self._started = asyncio.get_running_loop().create_task(self._start())

@@ -21,9 +21,9 @@ from actors.site import Site
 from cluster import fleet
 from cluster.fleet import FleetError, Node
 from cluster.ray_head import NAMESPACE
+from serve_app import matcher, reader
 from serve_app.app import ApiConfig, build_api
 from serve_app.gateway import GatewayConfig, build_gateway
-from serve_app.matcher import APP, MatcherConfig, build_matcher
 
 TEMPLATE_TIMEOUT_S = 90.0
 
@@ -62,7 +62,14 @@ def deploy(order: dict[str, Any]) -> dict[str, Any]:
                 build_api(ApiConfig(**_values(order["api"]))), name="hereabouts-api", route_prefix="/"
             ),
             serve.RunTarget(
-                build_matcher(MatcherConfig(**_values(order["matcher"]))), name=APP, route_prefix=None
+                matcher.build_matcher(matcher.MatcherConfig(**_values(order["matcher"]))),
+                name=matcher.APP,
+                route_prefix=None,
+            ),
+            serve.RunTarget(
+                reader.build_reader(reader.ReaderConfig(**_values(order["reader"]))),
+                name=reader.APP,
+                route_prefix=None,
             ),
         ]
     )

@@ -77,6 +77,7 @@ def deployment(
             "privacy_k": settings.privacy_k,
             "site": site,
         },
+        "reader": {"database_url": database_url, "site": site},
         "api": {
             "run_dir": run_dir,
             "database_url": database_url,

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from storage import readings
 from storage.outbox import notify, write_event, write_events
 
 
@@ -57,9 +58,9 @@ async def forget_decisions(connection: Any, user: str) -> None:
 
 
 async def erase(connection: Any, user: str) -> None:
-    """Deletes preferences, exposures, and recommendations to and of the person; the blobs that hold them, of
-    datasets and of what jobs were at; marks these datasets and the models made of them. Tells
-    `erased:<user>`. In the caller's transaction; nothing where there is nothing left.
+    """Deletes preferences, exposures, and recommendations to and of the person, and their name in figures of
+    rooms; the blobs that hold them, of datasets and of what jobs were at; marks these datasets and the models
+    made of them. Tells `erased:<user>`. In the caller's transaction; nothing where there is nothing left.
     """
     await connection.execute("DELETE FROM preferences WHERE user_id = $1", user)
     await connection.execute("DELETE FROM experiment_exposures WHERE user_id = $1", user)
@@ -72,6 +73,7 @@ async def erase(connection: Any, user: str) -> None:
         user,
     )
     await connection.execute("DELETE FROM recommendations WHERE user_id = $1 OR subject_id = $1", user)
+    await readings.forget(connection, user)
     datasets = await connection.fetch(
         # The datasets first, then the models: of a registration at the same time one sees the other.
         "UPDATE datasets d SET erased_at = coalesce(d.erased_at, now()) FROM dataset_people p "
