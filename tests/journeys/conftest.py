@@ -29,6 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "test_suggestions.py": 2,
         "test_sdk_survival.py": 2,
         "test_survival.py": 3,
+        "test_readings_survival.py": 3,
         "test_restart.py": 4,
     }
     items.sort(key=lambda item: rough.get(item.path.name, int(item.get_closest_marker("beside") is not None)))
