@@ -35,11 +35,14 @@ async def lock_both(connection: Any, one: str, other: str) -> None:
     transaction writes anything: its id is given out at the first write, and is what orders the log. Waits
     for an erasure (storage.erasing_matching.lock_log), which waits for all who hold it.
     """
-    await connection.execute("SELECT pg_advisory_xact_lock_shared(hashtextextended('decisions', 0))")
-    for person in sorted((one, other)):
-        await connection.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('decision:' || $1, 0))", person
-        )
+    low, high = sorted((one, other))
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock_shared(hashtextextended('decisions', 0)), "
+        "pg_advisory_xact_lock(hashtextextended('decision:' || $1, 0)), "
+        "pg_advisory_xact_lock(hashtextextended('decision:' || $2, 0))",
+        low,
+        high,
+    )
 
 
 async def append(  # noqa: PLR0917 - a row

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 
+import pytest
 from rt_client.town import Answer, Person, Town, pids
 from rt_client.walk import Clock, Place
 
@@ -41,6 +42,7 @@ async def test_who_is_near_is_suggested_and_a_block_ends_it_with_the_next_answer
     assert ann.user not in await suggested(town, bob)
 
 
+@pytest.mark.slow
 async def test_without_a_matcher_the_answer_is_no_and_comes_soon(town: Town) -> None:
     ann, bob = town.persons(2)
     await stand(town, Place(), ann, bob)

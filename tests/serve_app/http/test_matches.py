@@ -1,11 +1,16 @@
 """Who is suggested to whom: live and in batch, and nobody who may not be shown now (MATCH-6, MATCH-8)."""
 
 import json
+import random
+from datetime import UTC, date, datetime
 
+import numpy as np
 import pytest
 
+from matching.live import yyyymmdd
 from serve_app.matching import MatcherAwayError
 from storage.ids import new_id
+from storage.recommendations import may_be_shown
 
 BATCH = "/v1/recommendations/people"
 LIVE = "/v1/matches"
@@ -88,29 +93,65 @@ async def prefer(who, **said):
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("parting", PARTINGS.values(), ids=PARTINGS.keys())
-async def test_who_may_not_be_shown_is_gone_at_once_though_the_matcher_has_heard_nothing(matched, parting):
-    ada, bob, cleo = await matched.people(3)
+async def test_who_may_not_be_shown_is_gone_at_once_though_the_matcher_has_heard_nothing(matched):
+    cleo, *others = await matched.people(1 + 2 * len(PARTINGS))
     await read_all(matched)
-    await batch(matched, ada, "people", [(bob.user, 0.9, {}), (cleo.user, 0.8, {})])
-    await batch(matched, ada, "pick", [(bob.user, 0.9, {})])
-    assert await both(ada) == ({bob.user, cleo.user}, {bob.user, cleo.user})
-    assert users_of(await ada.get("/v1/recommendations/pick")) == [bob.user]
-    await parting(ada, bob)
-    live, rows = await both(ada)
-    assert bob.user not in live | rows
-    assert users_of(await ada.get("/v1/recommendations/pick")) == []
+    for (why, parting), ada, bob in zip(PARTINGS.items(), others[::2], others[1::2], strict=True):
+        await batch(matched, ada, "people", [(bob.user, 0.9, {}), (cleo.user, 0.8, {})])
+        await batch(matched, ada, "pick", [(bob.user, 0.9, {})])
+        live, rows = await both(ada)
+        assert bob.user in live, why
+        assert rows == {bob.user, cleo.user}, why
+        assert users_of(await ada.get("/v1/recommendations/pick")) == [bob.user], why
+        await parting(ada, bob)
+        live, rows = await both(ada)
+        assert bob.user not in live | rows, why
+        assert users_of(await ada.get("/v1/recommendations/pick")) == [], why
 
 
-@pytest.mark.parametrize("status", ["paused", "suspended", "deleting", "erased"])
-async def test_who_takes_no_part_is_suggested_to_nobody_and_is_suggested_nobody(matched, status):
-    ada, bob = await matched.people(2)
+async def test_the_gate_and_the_matcher_draw_the_same_line(matched):
+    """Whom the Matcher would show is whom the gate lets pass, where both know the same (MATCH-6, MATCH-8)."""
+    dice, people = random.Random(3), await matched.people(14)
+    genders, goals = ["woman", "man", "other"], ["dating", "friends", "chess"]
+    for each in people:
+        low = dice.choice([18, 18, 25])
+        await prefer(
+            each, listed=dice.random() < 0.9, gender=dice.choice([None, *genders]), age_from=low,
+            seeks=dice.sample(genders, dice.choice([0, 0, 2])),
+            goals=dice.sample(goals, dice.choice([0, 0, 1])), age_to=dice.choice([35, 150, 150]),
+        )  # fmt: skip
+        born = date(2026 - dice.randrange(18, 50), dice.randrange(1, 13), dice.randrange(1, 29))
+        await matched.pool.execute("UPDATE users SET birth_date = $2 WHERE id = $1", each.user, born)
+    for _ in range(12):
+        me, them = dice.sample(people, 2)
+        action = dice.choice(["request", "pass", "block"])
+        await me.ask("PUT", f"/v1/connections/{them.user}", {"action": action})
     await read_all(matched)
-    for me, them in ((ada, bob), (bob, ada)):
-        await batch(matched, me, "people", [(them.user, 0.9, {})])
-    await matched.pool.execute("UPDATE users SET status = $2 WHERE id = $1", bob.user, status)
-    assert await both(ada) == (set(), set())
-    assert await both(bob) == (set(), set())
+    service, today = matched.app.state.services.matcher.service, datetime.now(UTC).date()
+    ids = [each.user for each in people]
+    table = service.people
+    rows = table.rows(ids)
+    shown = 0
+    for number, me in enumerate(ids):
+        fits = table.fits(int(rows[number]), rows, np.zeros(len(ids)), yyyymmdd(today)) & table.is_shown[rows]
+        out = table.decided(int(rows[number]))
+        would = {ids[place] for place in np.flatnonzero(fits) if int(rows[place]) not in out}
+        async with matched.pool.acquire() as connection:
+            assert await may_be_shown(connection, me, ids, today) == would
+        shown += len(would)
+    assert 20 < shown < 14 * 13 - 40
+
+
+async def test_who_takes_no_part_is_suggested_to_nobody_and_is_suggested_nobody(matched):
+    ada, *others = await matched.people(5)
+    await read_all(matched)
+    for bob, status in zip(others, ["paused", "suspended", "deleting", "erased"], strict=True):
+        for me, them in ((ada, bob), (bob, ada)):
+            await batch(matched, me, "people", [(them.user, 0.9, {})])
+        await matched.pool.execute("UPDATE users SET status = $2 WHERE id = $1", bob.user, status)
+        live, rows = await both(ada)
+        assert bob.user not in live | rows, status
+        assert await both(bob) == (set(), set()), status
 
 
 async def test_a_batch_is_told_as_one_and_stands_in_while_the_matcher_is_away(matched):
