@@ -67,19 +67,24 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m nlp.train", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    add_settings(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the model")
+    parser.add_argument("--seeds", type=int, default=1, help="how many, from --seed on")
+    parser.add_argument("--json", action="store_true", help="as always: one JSON object is the last line")
+    return parser
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add what the command and the job have in common."""
     parser.add_argument("task", help="name of the head: emotion, sentiment, offence, …")
     for part in ("train", "val"):
         parser.add_argument(f"--{part}-text", type=Path, required=True)
         parser.add_argument(f"--{part}-labels", type=Path)
     parser.add_argument("--mapping", type=Path, help="names of numbered labels")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the model")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seeds", type=int, default=1, help="how many, from --seed on")
     parser.add_argument("--method", choices=METHODS, default="auto")
-    parser.add_argument("--risk", type=float, default=RISK)
+    parser.add_argument("--risk", type=float, default=RISK, help=f"default: {RISK}")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", action="store_true", help="as always: one JSON object is the last line")
-    return parser
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
