@@ -50,7 +50,7 @@ class ScoreBook:
         """Whom to ask about now, and whether that is all who are wanted. Whoever gets no answer says so by
         `is_stale`.
         """
-        if self.is_stale or not self.known:
+        if wanted and (self.is_stale or not self.known):
             self.is_stale = False
             return list(wanted), True
         return [user for user in wanted if user not in self.known], False

@@ -20,7 +20,7 @@ from actors.near_host import NearHost
 from actors.person import UserState
 from actors.protocol import EngineError, ErrorCode
 from actors.score_book import NONE, ScoreBook
-from actors.scores import ASK_AGAIN_MS, CHANNEL, LIMIT, RETRY_MS, ScoresState, Suggested
+from actors.scores import ASK_AGAIN_MS, CHANNEL, LIMIT, READ_AGAIN_MS, RETRY_MS, ScoresState, Suggested
 from actors.scoring import ANSWER_S, Scoring
 from storage import decisions
 from storage.ids import UserId, new_id
@@ -117,14 +117,8 @@ class ScoreHost:
         state: UserState = activation.state
         async with self._shard.pool.acquire() as connection:
             found = await decisions.tallies(connection, [state.user])
-            if state.scores is not None and state.scores.is_wanted:
-                await self._read(connection, state)
-        before, tally = state.record.tally, found.get(state.user, decisions.TallyRow())
-        state.record = replace(state.record, tally=tally)
-        if state.book is not None and tally.given != before.given:
-            self.scoring.renew(activation)
-        self._show(activation)
-        self._look(activation)
+        state.record = replace(state.record, tally=found.get(state.user, decisions.TallyRow()))
+        await self.refreshed(activation)
         waiting.asker.answer({})
 
     async def _read(self, connection: asyncpg.Connection, state: UserState) -> None:
@@ -133,6 +127,7 @@ class ScoreHost:
         """
         mine = state.scores
         assert mine is not None
+        mine.read_at_ms = self._shard.now_ms()
         stored = await rows_of(connection, UserId(state.user), "people", limit=2 * LIMIT)
         new = [row.subject for row in stored if row.subject not in mine.rows]
         allowed = await may_be_shown(connection, UserId(state.user), new, self._today())
@@ -157,13 +152,30 @@ class ScoreHost:
         state: UserState = activation.state
         if state.book is not None:
             state.book.without(state.record.blocked)
+            counted = state.book.counted
+            if counted is not None and counted.given != state.record.tally.given:
+                self.scoring.renew(activation)
         if state.scores is None or not state.scores.is_wanted:
             return
         self._show(activation)
-        async with self._shard.pool.acquire() as connection:
-            await self._read(connection, state)
+        await self._read_again(activation)
+
+    async def _read_again(self, activation: Activation) -> None:
+        try:
+            async with self._shard.pool.acquire() as connection:
+                await self._read(connection, activation.state)
+        except (asyncpg.PostgresError, *UNREACHABLE) as error:
+            log.warning("recommendations can't be read now: %s", type(error).__name__)
+            activation.state.scores.read_at_ms = 0  # soon
         self._show(activation)
         self._look(activation)
+
+    def erased(self, user: str) -> None:
+        """Somebody is no more: they are recommended to nobody from now on (ML-11)."""
+        for activation in self.scoring.erased(user):
+            mine: ScoresState | None = activation.state.scores
+            if mine is not None and mine.rows.pop(user, None) is not None:
+                self._show(activation)
 
     def arrived(self, activation: Activation) -> None:
         """The state came from another shard; what was asked there is not answered here."""
@@ -178,7 +190,10 @@ class ScoreHost:
             mine.maps.kept.expire(now_ms)
             if mine.is_wanted:
                 self._look(activation)
-            elif activation.key not in self._later:
+                if now_ms >= mine.read_at_ms + READ_AGAIN_MS:
+                    mine.read_at_ms = now_ms
+                    self._shard.turn(activation, self._read_again(activation))
+            elif activation.key not in self._later and now_ms >= mine.ask_at_ms:
                 activation.state.scores = None
 
     def gateway_lost(self, activation: Activation, gateway: str) -> None:

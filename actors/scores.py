@@ -16,6 +16,9 @@ from actors.map_views import MapViews
 from actors.score_book import DIGITS, ScoreBook
 
 CHANNEL = "scores@"
+READ_AGAIN_MS = 300_000
+"""Who pauses, or changes what they look for, is found so soon."""
+
 LIMIT = 50
 """People in the map."""
 
@@ -43,6 +46,8 @@ class ScoresState:
     """Best first, as suggested."""
     is_batch: bool = False
     """They are of a batch run."""
+    read_at_ms: int = 0
+    """When the batch run's rows, and who still may be shown, were read."""
     ask_at_ms: int = 0
     """The recommender is not asked before."""
 

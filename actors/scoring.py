@@ -134,6 +134,14 @@ class Scoring:
         if wanted and (state.book.is_due(now_ms) or state.book.lacks(wanted)):
             self.want(activation)
 
+    def erased(self, user: str) -> list[Activation]:
+        """Somebody is no more: nobody's book knows of them. Returns whose did, or may have shown them."""
+        live = [self._shard.activations.get(("user", each)) for each in self._viewers]
+        found = [each for each in live if each is not None and each.is_live and each.state.book is not None]
+        for activation in found:
+            activation.state.book.without({user})
+        return found
+
     def leaves(self, user: str) -> None:
         """The person's actor is not here any more."""
         self._viewers.discard(user)
@@ -144,12 +152,13 @@ class Scoring:
     async def run(self) -> None:
         """Asks, until cancelled: one batch at a time."""
         while True:
-            await self._something.wait()
-            await asyncio.sleep(GATHER_S if not self._failures else self._pause_s())
-            self._something.clear()
+            if not self._queue:
+                self._something.clear()
+                await self._something.wait()
+                await asyncio.sleep(GATHER_S)
+            if self._failures:
+                await asyncio.sleep(self._pause_s())
             await self._ask()
-            if self._queue:
-                self._something.set()
 
     def _pause_s(self) -> float:
         return min(RETRY_S * 2.0 ** (self._failures - 1), RETRY_MOST_S) * self._chance.uniform(0.5, 1.0)

@@ -319,6 +319,7 @@ class Shard(Turns):
             self.reminders.look()
         elif kind == "erased":
             self._rooms().readings.forget(key)
+            self._matched(kind, key)
         elif kind in ("matcher", "decision"):
             self._matched(kind, key)
         elif (kind, key) in self.activations:
@@ -337,6 +338,8 @@ class Shard(Turns):
         assert isinstance(users, UserHost)
         if kind == "matcher":
             users.scores.scoring.swapped(key)
+        elif kind == "erased":
+            users.scores.erased(key)
         elif ("user", key) in self.activations:
             self.deliver(wire.TallyChanged(0, key), NOBODY, "")
         else:

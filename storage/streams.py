@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
@@ -13,6 +13,7 @@ from storage.places import StayRow, open_stays
 from storage.shares import GivenShare, given_shares
 
 STREAMS = ("me", "fences")
+_NO_TALLY = TallyRow()
 TALLY = ("given", "given_yes", "received", "received_yes", "surprise")
 
 
@@ -64,7 +65,7 @@ class UserRecord:
     """Whether they want their own places kept."""
     open_stay: StayRow | None = None
     """Where they stay, as it was stored last."""
-    tally: TallyRow = field(default_factory=TallyRow)
+    tally: TallyRow = _NO_TALLY
     """What they decided, and what was decided about them (MATCH-4)."""
 
 
@@ -153,7 +154,7 @@ async def load_users(connection: asyncpg.Connection, users: Sequence[str]) -> di
             ghost_of(row),
             row["keeps_places"],
             stays.get(one),
-            TallyRow(*(row[each] for each in TALLY)),
+            TallyRow(*(row[each] for each in TALLY)) if row["given"] + row["received"] else _NO_TALLY,
         )
         for row in found
         for one in (row["id"],)

@@ -1,9 +1,12 @@
 """What one person is told of scores, and what these may not tell of others (MATCH-17)."""
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.score_book import BOOK_LIMIT, NOTICED, RECEIVED_STEP, ScoreBook
+from matching.arrays import logit, sigmoid
+from matching.reciprocal import harmonic
 from matching.tally import PRIOR, Tally
 from storage.decisions import TallyRow
 
@@ -84,3 +87,29 @@ def test_ones_own_decisions_count_at_once_and_what_others_decide_by_the_step(
             before.received, before.received_yes, before.surprise,
         )  # fmt: skip
         assert changed is (counted.received - before.received >= RECEIVED_STEP)
+
+
+@given(
+    st.integers(5, 40), st.integers(0, 60), st.integers(0, 40), st.integers(0, 40), st.integers(0, 40),
+)  # fmt: skip
+def test_a_pass_by_somebody_who_passed_on_five_before_is_not_told(
+    passes: int, likes: int, mine_liked: int, mine_passed: int, gave: int
+) -> None:
+    """By the baseline's formula, whatever else is known of the two; somebody who passed on fewer can be told
+    by as much as .13, whomever they passed on (docs/decisions/0230)."""
+    viewer = Tally(gave + 1, gave, mine_liked + mine_passed, mine_liked)
+    other, after = Tally(passes + likes, likes, 10, 5), Tally(passes + likes + 1, likes, 10, 5)
+
+    def score(theirs: Tally) -> float:
+        forward, backward = (
+            sigmoid(logit(np.array([one.give_rate(PRIOR)])) + logit(np.array([two.received_rate(PRIOR)])))
+            for one, two in ((viewer, theirs), (theirs, viewer))
+        )
+        return float(harmonic(forward, backward)[0])
+
+    made = book(them=score(other))
+    shown = dict(made.known)
+    made.is_stale = True
+    made.asks(["them"])
+    made.told("m1", {"them": score(after)}, 0, is_all=True)
+    assert made.known == shown

@@ -63,9 +63,9 @@ class World:
         answer = next(each for each in effects if isinstance(each, Answer))
         self.shown[conn] = {key: data for key, data, _ in answer.ok["state"]}
 
-    def move(self, user: str, cell: str) -> None:
+    def move(self, user: str, cell: str, *, online: bool = True) -> None:
         self.stamp += 1
-        row = wire.RegionRow(user, cell, cell, "everyone", "r8", online=True, stamp=self.stamp)
+        row = wire.RegionRow(user, cell, cell, "everyone", "r8", online=online, stamp=self.stamp)
         self.vicinity.apply(wire.RegionNews("r", "e", self.stamp, [row], [], since=self.stamp - 1), 1)
         self.review()
 
@@ -122,14 +122,16 @@ class World:
         self.review()
 
     def settle(self) -> None:
-        while self.review():
+        while self.review() and wanted(self.state):
             self.answers()
 
-    def brute_force(self, min_score: float | None) -> dict[str, Any]:
+    def brute_force(self, min_score: float | None, *, online: bool = False) -> dict[str, Any]:
         middle, found = coarse(CELLS[0]), []
         for user, row in self.vicinity.people.items():
             there = coarse(row.cell)
             away_m = round(distance_m(middle.lat, middle.lon, there.lat, there.lon), 3)
+            if online and not row.online:
+                continue
             if away_m <= RADIUS_M and user not in self.state.record.blocked:
                 found.append((away_m, user, row.cell))
         rows = {}
@@ -148,17 +150,19 @@ def test_the_live_views_equal_what_is_worked_out_anew(seed: int) -> None:
     world = World(chance=chance)
     world.subscribe("all", radius_m=RADIUS_M, scores=True)
     world.subscribe("good", radius_m=RADIUS_M, min_score=0.7)
+    world.subscribe("here", radius_m=RADIUS_M, min_score=0.7, online=True)
     events = ["move", "move", "fit", "fit", "block", "swap", "renew", "answer", "answer", "settle", "settle"]
     compared = 0
     for _ in range(250):
         what, who = chance.choice(events), chance.choice(PEOPLE)
         if what == "move":
-            world.move(who, chance.choice(CELLS))
+            world.move(who, chance.choice(CELLS), online=chance.random() < 0.6)
         elif what == "fit":
             world.fits[world.model, who] = chance.choice(FITS)
         elif what == "block":
             world.block(chance.choice([_NONE, frozenset({who}), frozenset({who, chance.choice(PEOPLE)})]))
-            assert not world.state.record.blocked & (world.shown["all"].keys() | world.shown["good"].keys())
+            for held in world.shown.values():
+                assert not world.state.record.blocked & held.keys()
         elif what == "swap":
             world.model = f"m{int(world.model[1:]) + 1}"
             world.state.book.is_stale |= chance.random() < 0.5  # else nobody told of it
@@ -172,6 +176,7 @@ def test_the_live_views_equal_what_is_worked_out_anew(seed: int) -> None:
             compared += len(world.shown["good"]) > 0
             assert world.shown["all"] == world.brute_force(None)
             assert world.shown["good"] == world.brute_force(0.7)
+            assert world.shown["here"] == world.brute_force(0.7, online=True)
     assert compared > 10
     assert world.models == sorted(world.models, key=lambda model: int(model[1:])), "no way back"
 

@@ -11,6 +11,7 @@ import pytest
 from people_models import registered, serves
 
 from actors import messages as wire
+from actors.placement import slot_of
 from actors.protocol import EngineError, ErrorCode
 from actors.score_book import NOTICED, RECEIVED_STEP
 from identity.connections import Action
@@ -18,9 +19,11 @@ from identity.pairs import act
 from serve_app.matcher import MatcherConfig, MatcherService
 from storage import decisions
 from storage.decisions import TallyRow
+from storage.erasing_matching import erase, lock_log
 from storage.outbox import notify
 
 BERLIN = (52.5200, 13.4050)
+LOOKS: dict[str, dict[str, Any]] = {"near": {"filter": {"scores": True}}, "scores": {}}
 
 
 class Scored:
@@ -253,3 +256,53 @@ async def test_who_comes_back_goes_on_and_a_lost_shard_shows_nothing_twice(score
     await scored.small.until(lambda: scored.state(ann).scores.maps.views)
     assert all(row[1] == "~" for push in scored.pushes("scores", ann) for row in push)
     assert {row[2]["model"] for push in scored.pushes("scores", ann) for row in push} <= {"baseline"}
+
+
+async def test_a_hand_over_takes_scores_along(scored: Scored) -> None:
+    ann, bob = [await scored.person() for _ in range(2)]
+    pages = {ch: await scored.look(ch, ann, **options) for ch, options in LOOKS.items()}
+    for ch, page in pages.items():
+        await scored.until(ch, ann, page, {bob: 0.5})
+    slot, small = slot_of("user", ann), scored.small
+    before = small.router.shard_of(slot)
+    small.directory.mover._relieving = {slot: 1 - before}
+    small.directory.mover.changed()
+    await small.until(lambda: small.router.shard_of(slot) == 1 - before and scored.state(ann) is not None)
+    told = {ch: len(scored.pushes(ch, ann)) for ch in pages}
+    version = await scored.swap(0.9)
+    for ch, page in pages.items():
+        await small.until(
+            lambda ch=ch, page=page: (
+                {row["model"] for row in scored.held(ch, ann, page).values()} == {version}
+            )
+        )
+        assert len(scored.pushes(ch, ann)) == told[ch] + 1
+
+
+async def test_who_is_erased_is_recommended_no_more(scored: Scored) -> None:
+    ann, bob, cem = [await scored.person() for _ in range(3)]
+    page = await scored.look("scores", ann)
+    await scored.until("scores", ann, page, {bob: 0.5, cem: 0.5})
+    async with scored.small.pool.acquire() as connection, connection.transaction():
+        await lock_log(connection)
+        await erase(connection, bob)
+    await scored.until("scores", ann, page, {cem: 0.5})
+    assert bob not in scored.state(ann).book.known
+
+
+async def test_to_come_again_shows_nothing_newer(scored: Scored) -> None:
+    ann, bob, cem = [await scored.person() for _ in range(3)]
+    pages = {ch: await scored.look(ch, ann, **options) for ch, options in LOOKS.items()}
+    for ch, page in pages.items():
+        await scored.until(ch, ann, page, {bob: 0.5, cem: 0.5})
+        await scored.small.ask(wire.Unsubscribe(0, f"{ch}@{ann}#c", ann, "c"))
+    for _ in range(4):
+        await scored.decides(bob, await scored.person(), likes=False)
+    await scored.decides(bob, ann, likes=False)
+    assert (await scored.fit(ann, bob))[bob] < 0.4
+    for ch, options in LOOKS.items():
+        again = await scored.look(ch, ann, **options)
+        assert {key: row.get("score") for key, row, _ in again["state"] if key in (bob, cem)} == {
+            bob: 0.5,
+            cem: 0.5,
+        }
