@@ -50,14 +50,14 @@ def distance_m(people: People, one: Integers, other: Integers) -> Floats:
 def eligible(people: People, one: Integers, other: Integers) -> Booleans:
     """Whether each is what the other asks for, both take part, and the other is listed (MATCH-6)."""
     metres = distance_m(people, one, other)
-    found = (one != other) & people.is_listed[other]
+    found: Booleans = np.asarray((one != other) & people.is_listed[other], dtype=np.bool_)
     for asker, asked in ((one, other), (other, one)):
         age = people.age[asked]
         found &= (people.age_from[asker] <= age) & (age <= people.age_to[asker])
         found &= people.seeks[asker, people.gender[asked]]
         found &= (people.within_m[asker] == 0) | (metres <= people.within_m[asker])
         found &= ~people.is_paused[asker]
-    any_goal = ~people.goals.any(axis=1)
+    any_goal: Booleans = np.asarray(~people.goals.any(axis=1), dtype=np.bool_)
     shares = (people.goals[one] & people.goals[other]).any(axis=1)
     return np.asarray(found & (any_goal[one] | any_goal[other] | shares), dtype=np.bool_)
 

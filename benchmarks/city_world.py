@@ -13,7 +13,8 @@ from matching.batch import World
 from matching.features import strictly_past
 from matching.pair_features import FEATURES, HISTORY, Person, Profiles
 from matching.population import Population, never_shown
-from matching.tally import PRIOR, RATES, STRENGTH
+from matching.tally import PRIOR, RATES
+from matching.trained import rates_of
 
 RESOLUTION = 8
 
@@ -62,7 +63,7 @@ def tallies(history: History, people: int) -> Floats:
     surprise = yes - log["rater_give_rate"].to_numpy()
 
     def summed(side: Integers, weights: Floats) -> Floats:
-        return np.bincount(side, weights=weights, minlength=people)
+        return np.bincount(side, weights=weights, minlength=people).astype(np.float64)
 
     return np.column_stack(
         [
@@ -75,25 +76,12 @@ def tallies(history: History, people: int) -> Floats:
     )
 
 
-def rates(counted: Floats) -> Floats:
-    """People × RATES, as `tally.Tally` has them."""
-    given, given_yes, received, received_yes, surprise = counted.T
-    columns = {
-        "received_rate": (received_yes + STRENGTH * PRIOR) / (received + STRENGTH),
-        "give_rate": (given_yes + STRENGTH * PRIOR) / (given + STRENGTH),
-        "residual": surprise / (received + STRENGTH),
-        "received": received,
-        "given": given,
-    }
-    return np.column_stack([columns[name] for name in RATES])
-
-
 def trained(people: People, history: History, seed: int, most: int = 400_000) -> PeopleModel:
     """A model of the log: rates strictly before each decision, the newest `most` rows."""
     log, known = log_of(history).tail(most), profiles(people)
     rater, ratee = log["rater"].to_numpy(), log["ratee"].to_numpy()
-    sides = [log.select([f"{side}_{name}" for name in RATES]).to_numpy() for side in ("rater", "ratee")]
-    features = pair_features.pair_features(*sides, known.take(rater), known.take(ratee))
+    gave, got = (log.select([f"{side}_{name}" for name in RATES]).to_numpy() for side in ("rater", "ratee"))
+    features = pair_features.pair_features(gave, got, known.take(rater), known.take(ratee))
     inputs = pair_features.blanked(features)
     model = rank.fit(inputs, log["yes"].to_numpy().astype(np.float64), HISTORY, seed)
     return PeopleModel(model, FEATURES, PRIOR, {})
@@ -105,14 +93,14 @@ def population(people: People, history: History) -> Population:
     centres = {cell: centre_of(cell) for cell in set(cells)}
     decided = history.decided
     one, other, _ = matches(decided, len(people))
-    bits = 1 << np.arange(8, dtype=np.uint64)
+    bits = np.uint64(1) << np.arange(8, dtype=np.uint64)
     return Population(
         is_active=~people.is_paused,
         is_listed=people.is_listed,
         age=people.age.astype(np.float64),
         age_from=people.age_from.astype(np.float64),
         age_to=people.age_to.astype(np.float64),
-        gender=bits[people.gender],
+        gender=bits[people.gender].astype(np.uint64),
         seeks=np.where(people.seeks.all(axis=1), 0, people.seeks @ bits[:3]).astype(np.uint64),
         goals=(people.goals @ bits[: len(GOALS)]).astype(np.uint64),
         within_m=np.where(people.within_m > 0, people.within_m, np.inf),
@@ -130,7 +118,7 @@ def population(people: People, history: History) -> Population:
 
 
 def world(people: People, history: History, model: PeopleModel | None, seed: int) -> World:
-    known = rates(tallies(history, len(people)))
+    known = rates_of(tallies(history, len(people)), PRIOR)
     visits, decided = history.visits, history.decided
     contacts = sources.contacts_of(
         len(people),

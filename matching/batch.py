@@ -5,7 +5,7 @@ on the short lists alone.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -13,14 +13,19 @@ import numpy as np
 from matching import caps, pair_features
 from matching.arrays import Booleans, Floats, Integers
 from matching.artefact import PeopleModel
+from matching.explain import contributions
 from matching.pair_features import Profiles
 from matching.pick import LIST
 from matching.population import Population
 from matching.reciprocal import harmonic
 from matching.shortlist import Sources, shortlist
+from matching.tally import RATES
+from matching.trained import MOST_TOLD, SMALLEST_TOLD, TOLD
 
 BLOCK = 256
 """Viewers who share a pool."""
+REASONS = tuple(sorted(TOLD))
+"""What a viewer may be told of why, numbered."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,12 @@ class Edges:
         return type(self)(
             self.viewer[rows], self.shown[rows], self.forward[rows], self.backward[rows], self.source[rows]
         )
+
+    @classmethod
+    def none(cls) -> Self:
+        """No pairs."""
+        nobody = np.empty(0, dtype=np.int64)
+        return cls(nobody, nobody, np.empty(0), np.empty(0), nobody)
 
     @classmethod
     def together(cls, parts: "list[Edges]") -> Self:
@@ -132,23 +143,27 @@ def show(edges: Edges, people: int, slots: int, cap: int) -> Shown:
     """Return each viewer's list when nobody is shown to more than `cap`: both rank by the pair's score
     (MATCH-9).
     """
-    edges, lists = _listed(edges, people)
+    order, lists = _listed(edges, people)
     shown = caps.capped(lists, slots, cap)
-    return Shown(edges.take(shown), len(caps.blocking(lists, shown, slots, cap)))
+    return Shown(edges.take(order[shown]), len(caps.blocking(lists, shown, slots, cap)))
 
 
 def show_best(edges: Edges, people: int, slots: int) -> Edges:
     """Return lists by score alone: what the caps are measured against."""
-    edges, lists = _listed(edges, people)
-    return edges.take(caps.top(lists, slots))
+    return edges.take(best(edges, people, slots))
 
 
-def _listed(edges: Edges, people: int) -> tuple[Edges, caps.Lists]:
+def best(edges: Edges, people: int, slots: int) -> Integers:
+    """Return which rows `show_best` shows."""
+    order, lists = _listed(edges, people)
+    return order[caps.top(lists, slots)]
+
+
+def _listed(edges: Edges, people: int) -> tuple[Integers, caps.Lists]:
     score = edges.score
     order = np.lexsort((edges.shown, -score, edges.viewer))
-    edges = edges.take(order)
     first = np.concatenate([[0], np.cumsum(np.bincount(edges.viewer, minlength=people))])
-    return edges, caps.Lists(first.astype(np.int64), edges.shown, score[order])
+    return order, caps.Lists(first.astype(np.int64), edges.shown[order], score[order])
 
 
 def pick(edges: Edges) -> Shown:
@@ -170,3 +185,35 @@ def worth(edges: Edges, people: int, attention: int) -> dict[str, float]:
         "matches": round(found.matches, 2),
         "gini": round(found.gini, 4),
     }
+
+
+def by_popularity(edges: Edges, rates: Floats) -> Edges:
+    """Return the edges with a score that is how often the shown is liked: what recommenders are measured
+    against.
+    """
+    liked = rates[edges.shown, RATES.index("received_rate")]
+    return replace(edges, forward=liked, backward=liked)
+
+
+def why(world: World, edges: Edges) -> tuple[Integers, Floats]:
+    """Return edges × MOST_TOLD: indices of REASONS (−1 is none) and what these truly added to the log-odds of
+    `forward`, largest first (MATCH-15).
+    """
+    features, effects = np.full((len(edges), MOST_TOLD), -1), np.zeros((len(edges), MOST_TOLD))
+    if world.model is None or not len(edges):
+        return features, effects
+    told = [
+        (world.model.names.index(name), at) for at, name in enumerate(REASONS) if name in world.model.names
+    ]
+    rater, ratee = edges.viewer, edges.shown
+    asked = pair_features.pair_features(
+        world.rates[rater], world.rates[ratee], world.profiles.take(rater), world.profiles.take(ratee)
+    )
+    parts = contributions(world.model.model, world.model.inputs(asked))[:, [place for place, _ in told]]
+    order = np.argsort(-np.abs(parts), axis=1, kind="stable")[:, :MOST_TOLD]
+    added = np.take_along_axis(parts, order, axis=1)
+    names = np.array([at for _, at in told])[order]
+    worth_telling = np.abs(added) >= SMALLEST_TOLD
+    features[:, : order.shape[1]] = np.where(worth_telling, names, -1)
+    effects[:, : order.shape[1]] = np.where(worth_telling, added, 0.0)
+    return features, effects

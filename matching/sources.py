@@ -9,7 +9,7 @@ from matching.shortlist import Singles, Sources
 from matching.tally import RATES
 
 FACTORS = 16
-WAYS_KEPT = 64
+WAYS_KEPT = 32
 """At most so many a person in the network and among encounters."""
 CIRCLE = 16
 """So many contacts of each are walked on from, the likeliest."""

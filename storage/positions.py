@@ -16,6 +16,7 @@ import numpy.typing as npt
 import redis.asyncio as redis
 
 from geo.fixes import Fix
+from storage.placement import slot_of
 
 KEEP_S = 24 * 3600
 LOG_KEEP_S = 240
@@ -132,6 +133,15 @@ async def load_all(valkey: redis.Redis, people: Collection[tuple[int, str]]) -> 
             rows = zip(users, raws, strict=True)
             found |= {user: _decoder.decode(raw) for user, raw in rows if raw is not None}
     return found
+
+
+async def cells(valkey: redis.Redis, users: Collection[str], newer_than_ms: int) -> dict[str, str]:
+    """The cells that people were shown in last, of those whose last fix is newer (Unix ms).
+
+    For what works on coarse places: of the positions themselves nothing leaves here.
+    """
+    found = await load_all(valkey, [(slot_of("user", user), user) for user in users])
+    return {user: place.cell for user, place in found.items() if place.t_ms > newer_than_ms}
 
 
 async def forget(valkey: redis.Redis, slot: int, user: str) -> None:

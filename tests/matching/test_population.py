@@ -1,5 +1,7 @@
 """Hard limits on arrays: of every pair what `candidates.fit` says of it, in any world (MATCH-6, MATCH-8)."""
 
+from datetime import date
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +10,8 @@ from scipy.sparse import csr_array
 
 from matching import shortlist, sources
 from matching.candidates import Wishes, fit
+from matching.live import GENDERS as LIVE_GENDERS
+from matching.live import People, Profile, yyyymmdd
 from matching.population import Population, never_shown
 from matching.tally import RATES
 
@@ -88,6 +92,47 @@ def test_arrays_say_what_the_rules_of_one_pair_say(seed):
     for one in range(COUNT):
         for other in range(COUNT):
             assert found[one, other] == may_be_shown(people, world, one, other)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1_000_000))
+def test_arrays_say_what_the_matchers_table_says(seed):
+    """Live and batch show the same people."""
+    people, (blocked, matched, decided) = a_population(seed)
+    table = People()
+    today = date(2026, 11, 26)
+    for row in range(COUNT):
+        table.put(
+            Profile(
+                user=str(row),
+                status="active" if people.is_active[row] else "paused",
+                birth_date=date(today.year - int(people.age[row]), 1, 1),
+                is_listed=bool(people.is_listed[row]),
+                gender={1: "woman", 2: "man", 4: "other"}.get(int(people.gender[row])),
+                seeks=[name for name, bit in LIVE_GENDERS.items() if int(people.seeks[row]) & bit],
+                goals=[str(bit) for bit in range(2) if int(people.goals[row]) >> bit & 1],
+                age_from=int(people.age_from[row]),
+                age_to=int(people.age_to[row]),
+                within_m=None if np.isinf(people.within_m[row]) else int(people.within_m[row]),
+            )
+        )
+    for pairs, holds in (
+        (matched, {"blocked": False, "matched": True}),
+        (blocked, {"blocked": True, "matched": False}),
+    ):
+        for one, other in zip(*pairs, strict=True):
+            if one != other:
+                table.relate(str(min(one, other)), str(max(one, other)), **holds)
+    for rater, ratee, likes in zip(*decided, strict=True):
+        if rater != ratee:
+            table.decide(str(rater), str(ratee), bool(likes))
+    everybody = np.arange(COUNT)
+    found = people.may_show(everybody[:, None], everybody[None, :])
+    for viewer in range(COUNT):
+        apart_m = people.most_m(np.full(COUNT, viewer), everybody)
+        shown = table.is_shown[everybody] & table.fits(viewer, everybody, apart_m, yyyymmdd(today))
+        shown[list(table.decided(viewer))] = False
+        assert np.array_equal(found[viewer], shown)
 
 
 @settings(max_examples=40, deadline=None)
