@@ -5,7 +5,7 @@ from typing import Any
 
 from identity.memberships import leave_all
 from identity.passwords import Passwords
-from storage import departures, reminders
+from storage import departures, erasing_matching, reminders
 from storage.ids import UserId
 from storage.outbox import Touch, write_event
 from storage.placement import slot_of
@@ -40,6 +40,7 @@ async def leave(  # noqa: PLR0917 - who, how, when
     async with pool.acquire() as connection, connection.transaction():
         if not await departures.begin(connection, me, now, due_at):
             raise AccountGoneError
+        await erasing_matching.mark(connection, me)  # from now on nothing is made of what they are in
         touches: list[Touch] = [("user", me), *await leave_all(connection, me, now)]
         for name, at in ((GOES, now), (ERASE, due_at)):
             due_ms = round(at.timestamp() * 1000)

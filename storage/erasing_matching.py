@@ -57,6 +57,22 @@ async def forget_decisions(connection: Any, user: str) -> None:
     await connection.execute("DELETE FROM match_tallies WHERE user_id = $1", user)
 
 
+async def mark(connection: Any, user: str) -> list[str]:
+    """Marks the datasets that the person is in, and the models made of them; returns these datasets."""
+    datasets = await connection.fetch(
+        # The datasets first, then the models: of a registration at the same time one sees the other.
+        "UPDATE datasets d SET erased_at = coalesce(d.erased_at, now()) FROM dataset_people p "
+        "WHERE p.user_id = $1 AND d.sha256 = p.sha256 RETURNING d.sha256",
+        user,
+    )
+    marked = [row[0] for row in datasets]
+    await connection.execute(
+        "UPDATE models SET erased_at = coalesce(erased_at, now()) WHERE dataset_sha256 = ANY($1::text[])",
+        marked,
+    )
+    return marked
+
+
 async def erase(connection: Any, user: str) -> None:
     """Deletes preferences, exposures, and recommendations to and of the person, and their name in figures of
     rooms; the blobs that hold them, of datasets and of what jobs were at; marks these datasets and the models
@@ -74,17 +90,7 @@ async def erase(connection: Any, user: str) -> None:
     )
     await connection.execute("DELETE FROM recommendations WHERE user_id = $1 OR subject_id = $1", user)
     await readings.forget(connection, user)
-    datasets = await connection.fetch(
-        # The datasets first, then the models: of a registration at the same time one sees the other.
-        "UPDATE datasets d SET erased_at = coalesce(d.erased_at, now()) FROM dataset_people p "
-        "WHERE p.user_id = $1 AND d.sha256 = p.sha256 RETURNING d.sha256",
-        user,
-    )
-    marked = [row[0] for row in datasets]
-    await connection.execute(
-        "UPDATE models SET erased_at = coalesce(erased_at, now()) WHERE dataset_sha256 = ANY($1::text[])",
-        marked,
-    )
+    marked = await mark(connection, user)
     await connection.execute("DELETE FROM dataset_people WHERE user_id = $1", user)
     await _drop_blobs(connection, marked)
     await write_event(

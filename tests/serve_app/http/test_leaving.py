@@ -168,7 +168,11 @@ async def test_until_its_time_has_come_an_account_is_there_for_nobody(engine):
     ada, bob = await engine.people(2)
     await decide(ada, bob, like=True)
     await decide(bob, ada, like=True)
+    dataset, _ = await learned_of(engine, ada, bob)
     await ada.expect("DELETE", "/v1/me", None, 200)
+    for table, column in (("datasets", "sha256"), ("models", "dataset_sha256")):
+        at = await engine.pool.fetchval(f"SELECT erased_at FROM {table} WHERE {column} = $1", dataset)
+        assert at is not None, "nothing more is made of it"
     assert (await bob.get("/v1/connections"))["items"] == []
     await bob.get(f"/v1/users/{ada.user}", 404)
     await bob.put(f"/v1/connections/{ada.user}", {"action": "unmatch"}, 404)
