@@ -13,6 +13,8 @@ from matching.metrics import auc, calibration_error
 
 SMALLEST_GROUP = 50
 """Rows; of fewer nothing is concluded."""
+CHANCE = 3.5
+"""Standard errors that a gap of two groups may have by chance: the worst of some sixty pairs is looked at."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,11 @@ class GroupFigures:
     ece: float
     shown_rate: float
     """Share of the group's rows above the threshold."""
+    chance_ece: float = 0.0
+    """What chance alone makes of `ece` on so many rows, at most."""
+    bias_error: float = 0.0
+    """Standard errors, of `bias` and of `auc`."""
+    auc_error: float = 0.0
 
     @property
     def bias(self) -> float:
@@ -33,10 +40,14 @@ class GroupFigures:
 
 @dataclass(frozen=True)
 class AuditLimits:
+    """Each holds where chance does not explain more: small groups are noisy."""
+
     ece: float = 0.1
     bias: float = 0.08
     """Largest gap between the biases of two groups."""
     auc_gap: float = 0.1
+    overall_ece: float = 0.03
+    """Of all rows (MATCH-2)."""
 
 
 def by_group(
@@ -51,6 +62,11 @@ def by_group(
             auc=auc(labels[inside], probabilities[inside]),
             ece=calibration_error(labels[inside], probabilities[inside]),
             shown_rate=float((probabilities[inside] >= threshold).mean()),
+            chance_ece=chance_ece(probabilities[inside]),
+            bias_error=float(
+                np.sqrt((probabilities[inside] * (1 - probabilities[inside])).mean() / inside.sum())
+            ),
+            auc_error=_auc_error(labels[inside], probabilities[inside]),
         )
         for name, inside in groups.items()
         if inside.sum() >= SMALLEST_GROUP
@@ -58,21 +74,58 @@ def by_group(
 
 
 def objections(figures: Mapping[str, GroupFigures], limits: AuditLimits) -> list[str]:
-    """Return why the audit says no; empty is yes."""
+    """Return why the audit says no; empty is yes. Groups are compared with those of the same dimension, which
+    stands before the colon of a name: `ratee age: 25-34`.
+    """
     said = [
-        f"{name}: ece {one.ece:.3f} > {limits.ece}" for name, one in figures.items() if one.ece > limits.ece
+        f"{name}: ece {one.ece:.3f} > {limits.ece}"
+        for name, one in figures.items()
+        if one.ece > max(limits.ece, one.chance_ece)
     ]
-    if len(figures) > 1:
-        biases = {name: one.bias for name, one in figures.items()}
-        low, high = min(biases, key=lambda name: biases[name]), max(biases, key=lambda name: biases[name])
-        if biases[high] - biases[low] > limits.bias:
-            said.append(
-                f"{high} is promised {biases[high] - biases[low]:.3f} more than {low}, given what they get"
-            )
-        known = {name: one.auc for name, one in figures.items() if not np.isnan(one.auc)}
-        if known and max(known.values()) - min(known.values()) > limits.auc_gap:
-            said.append(f"auc differs by {max(known.values()) - min(known.values()):.3f} between groups")
+    for dimension in sorted({_dimension(name) for name in figures}):
+        said += _compared({k: v for k, v in figures.items() if _dimension(k) == dimension}, limits)
     return said
+
+
+def _dimension(name: str) -> str:
+    return name.rpartition(": ")[0]
+
+
+def _compared(figures: Mapping[str, GroupFigures], limits: AuditLimits) -> list[str]:
+    said = []
+    low = min(figures, key=lambda name: figures[name].bias)
+    high = max(figures, key=lambda name: figures[name].bias)
+    gap = figures[high].bias - figures[low].bias
+    error = float(np.hypot(figures[high].bias_error, figures[low].bias_error))
+    if gap > max(limits.bias, CHANCE * error):
+        said.append(f"{high} is promised {gap:.3f} more than {low}, given what they get")
+    known = {name: one for name, one in figures.items() if not np.isnan(one.auc)}
+    if known:
+        worst = min(known, key=lambda name: known[name].auc)
+        best = max(known, key=lambda name: known[name].auc)
+        gap = known[best].auc - known[worst].auc
+        error = float(np.hypot(known[best].auc_error, known[worst].auc_error))
+        if gap > max(limits.auc_gap, CHANCE * error):
+            said.append(f"auc differs by {gap:.3f} between {best} and {worst}")
+    return said
+
+
+def chance_ece(probabilities: Floats, draws: int = 400) -> float:
+    """Return the calibration error that labels drawn from these very probabilities exceed once in 200 times:
+    some ten groups are looked at, and a good model should seldom be refused for one of them.
+    """
+    drawn = np.random.default_rng(len(probabilities)).random((draws, len(probabilities))) < probabilities
+    return float(np.quantile([calibration_error(labels * 1.0, probabilities) for labels in drawn], 0.995))
+
+
+def _auc_error(labels: Floats, scores: Floats) -> float:
+    """Return the standard error of an AUC (Hanley and McNeil 1982)."""
+    found, yes, no = auc(labels, scores), float(labels.sum()), float((1 - labels).sum())
+    if np.isnan(found):
+        return 0.0
+    one, two = found / (2 - found), 2 * found**2 / (1 + found)
+    spread = found * (1 - found) + (yes - 1) * (one - found**2) + (no - 1) * (two - found**2)
+    return float(np.sqrt(max(spread, 0.0) / (yes * no)))
 
 
 @dataclass(frozen=True)
@@ -104,5 +157,11 @@ def gate(
         gains.append(auc(labels[drawn], challenger[drawn]) - auc(labels[drawn], champion[drawn]))
     gain = auc(labels, challenger) - auc(labels, champion)
     error = float(np.nanstd(gains, ddof=1))
-    said = tuple(objections(by_group(labels, challenger, groups), limits or AuditLimits()))
-    return Verdict(bool(gain > error and not said), gain, error, said)
+    limits = limits or AuditLimits()
+    said = objections(by_group(labels, challenger, groups), limits)
+    ece = calibration_error(labels, challenger)
+    if ece > max(limits.overall_ece, chance_ece(challenger)):
+        said.insert(0, f"ece {ece:.3f} > {limits.overall_ece}")
+    if not gain > error:
+        said.insert(0, f"auc better by {gain:.4f}, standard error {error:.4f}: not beyond one")
+    return Verdict(not said, gain, error, tuple(said))

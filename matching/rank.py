@@ -1,6 +1,7 @@
 """A directed, calibrated model p(i→j): boosted trees and a logistic regression, blended (MATCH-2)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import xgboost
@@ -9,7 +10,7 @@ from matching.arrays import Booleans, Floats, sigmoid
 from matching.cold import standardise
 from matching.features import WARM_FROM
 
-TREES = {
+TREES: dict[str, Any] = {
     "objective": "binary:logistic",
     "eta": 0.04,
     "max_depth": 3,
@@ -54,34 +55,68 @@ class DirectedModel:
         return sigmoid(self.logits(features))
 
 
-def fit(features: Floats, labels: Floats, history: Booleans, seed: int, threads: int = 1) -> DirectedModel:
+@dataclass(frozen=True)
+class Settings:
+    """What a search may change of the trees (ML-4); the defaults were chosen on speed dating."""
+
+    eta: float = TREES["eta"]
+    max_depth: int = TREES["max_depth"]
+    subsample: float = TREES["subsample"]
+    colsample_bytree: float = TREES["colsample_bytree"]
+    min_child_weight: float = TREES["min_child_weight"]
+    reg_lambda: float = TREES["reg_lambda"]
+    rounds: int = ROUNDS
+
+    def trees(self, seed: int, threads: int) -> dict[str, object]:
+        """Return what xgboost is told."""
+        given = {**TREES, **asdict(self), "seed": seed, "nthread": threads}
+        del given["rounds"]
+        return given
+
+
+DEFAULT = Settings()
+
+
+def fit(
+    features: Floats,
+    labels: Floats,
+    history: Booleans,
+    seed: int,
+    threads: int = 1,
+    *,
+    settings: Settings = DEFAULT,
+    held: Booleans | None = None,
+) -> DirectedModel:
     """Fit to rows of features (rows by columns) and labels (0, 1).
 
     `history` marks the columns that come from earlier decisions, encoded out-of-fold or strictly past. In a
     share of the rows (DROPOUT) they are blanked, so that the model has met people without any (MATCH-5).
+    `held` are the rows that calibrate, by default drawn; where rows have an order in time, the last: what
+    is known of people grows, and with it how much their rates say.
     """
     chance = np.random.default_rng(seed)
-    held = chance.random(len(features)) < HELD_FOR_CALIBRATION
-    first = _fit(features[~held], labels[~held], history, chance=chance, seed=seed, threads=threads)
+    if held is None:
+        held = chance.random(len(features)) < HELD_FOR_CALIBRATION
+    trees = settings.trees(seed, threads)
+    first = _fit(features[~held], labels[~held], history, chance, trees, settings.rounds)
     intercept, slope = platt(first.logits(features[held]), labels[held])
-    final = _fit(features, labels, history, chance=chance, seed=seed, threads=threads)
+    final = _fit(features, labels, history, chance, trees, settings.rounds)
     return replace(final, slope=slope, intercept=intercept)
 
 
-def _fit(
+def _fit(  # noqa: PLR0917 - private
     features: Floats,
     labels: Floats,
     history: Booleans,
-    *,
     chance: np.random.Generator,
-    seed: int,
-    threads: int,
+    trees: dict[str, object],
+    rounds: int,
 ) -> DirectedModel:
     trained = features.copy()
     blank = chance.random(len(features)) < DROPOUT
     trained[np.ix_(blank, history)] = np.nan
     data = xgboost.DMatrix(trained, label=labels)
-    booster = xgboost.train({**TREES, "seed": seed, "nthread": threads}, data, ROUNDS)
+    booster = xgboost.train(trees, data, rounds)
     among = _moments(features)
     penalty = np.r_[1e-6, np.where(history, HISTORY_PENALTY, PROFILE_PENALTY)]
     return DirectedModel(booster, logistic(_with_one(standardise(trained, among)), labels, penalty), among)

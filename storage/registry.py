@@ -23,6 +23,10 @@ class RegistryError(Exception):
     """What was asked for can't be; the message says why and what to do."""
 
 
+class ErasedError(RegistryError):
+    """Somebody of the dataset was erased, or is being erased: nothing may be made of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelRow:
     name: str
@@ -84,7 +88,7 @@ async def add_version(
 ) -> str:
     """Register a model and return its version; no alias moves.
 
-    Raises RegistryError if somebody in the dataset was erased (ML-11): whoever erases marks the dataset
+    Raises ErasedError if somebody in the dataset was erased (ML-11): whoever erases marks the dataset
     first, then the models made of it, so that of two at once one sees the other.
     """
     async with connection.transaction():
@@ -94,7 +98,7 @@ async def add_version(
                 "SELECT erased_at FROM datasets WHERE sha256 = $1 FOR SHARE", dataset_sha256
             )
             if row is None or row["erased_at"] is not None:
-                raise RegistryError(
+                raise ErasedError(
                     "somebody in the dataset was erased since it was built: the model made of it is not "
                     "kept; build the features again"
                 )
