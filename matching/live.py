@@ -182,6 +182,17 @@ class People:
         """Return a row for each, −1 for those who are not here."""
         return np.fromiter((self.row_of.get(user, -1) for user in users), np.int64)
 
+    def rows_of(self, packed: npt.NDArray[np.bytes_]) -> Rows:
+        """Return a row for each id given as the 16 bytes of a UUID (S16), −1 for those who are not here."""
+        own = np.frombuffer(bytes.fromhex("".join(self.row_of).replace("-", "")), "S16")
+        if not len(own):
+            return np.full(len(packed), -1, np.int64)
+        rows = np.fromiter(self.row_of.values(), np.int64)
+        order = np.argsort(own)
+        place = np.minimum(np.searchsorted(own[order], packed), len(own) - 1)
+        found: Rows = np.where(own[order][place] == packed, rows[order][place], -1)
+        return found
+
     def ages(self, rows: Rows, today: int) -> npt.NDArray[np.int32]:
         """Return full years on `today` (yyyymmdd)."""
         return (np.int32(today) - self.born[rows]) // np.int32(10_000)

@@ -100,9 +100,7 @@ class MatcherService:
         )
         began_s = time.monotonic()
         async with self._pool.acquire() as connection:
-            found = await feed.everything(connection)
-        self._take(found)
-        self._cursor = found.cursor
+            self._cursor = await feed.everything(connection, self._take)
         await self.models.follow(self._pool)
         log.info("%d people in %.1f s", len(self.people), time.monotonic() - began_s)
         metrics.gauge("match_people", lambda: len(self.people.row_of))
@@ -231,6 +229,10 @@ class MatcherService:
         for user, tally in found.tallies.items():
             table.count(
                 user, (tally.given, tally.given_yes, tally.received, tally.received_yes, tally.surprise)
+            )
+        if found.log is not None:
+            table.decide_all(
+                table.rows_of(found.log["rater"]), table.rows_of(found.log["ratee"]), found.log["likes"]
             )
         for decision in found.decisions:
             table.decide(decision.rater, decision.ratee, decision.likes)

@@ -4,11 +4,15 @@ State (who somebody is, tallies, what stands between two) is read again when a l
 reading a change twice does no harm; decisions are appended once each.
 """
 
+import io
 import json
-from collections.abc import Collection, Container
+from collections.abc import AsyncIterator, Callable, Collection, Container
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from storage.decisions import DecisionRow, TallyRow, read, tallies
 from storage.offsets import AFTER, Offset
@@ -20,6 +24,13 @@ _KINDS = ("user", "preferences", "connection")
 """Of aggregates whose events tell of something that the table holds."""
 
 _LAST = 2**63 - 1
+
+_COPIED = np.dtype(
+    [("fields", ">i2"), ("l1", ">i4"), ("rater", "S16"), ("l2", ">i4"), ("ratee", "S16"), ("l3", ">i4"),
+     ("likes", "?")]
+)  # fmt: skip
+_COPY_HEAD, _COPY_TAIL = 19, 2
+"""Of COPY's binary format: each row is the number of its fields, and each field its length and itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,8 @@ class Feed:
     gone: list[str] = field(default_factory=list)
     tallies: dict[str, TallyRow] = field(default_factory=dict)
     decisions: list[DecisionRow] = field(default_factory=list)
+    log: npt.NDArray[Any] | None = None
+    """Decisions, many at once: `rater` and `ratee` as 16 bytes, `likes`."""
     between: list[BetweenRow] = field(default_factory=list)
     is_all: bool = True
     """False: there is more to be read at once, or a transaction that still runs holds some back."""
@@ -80,29 +93,45 @@ _PERSON = """
 _GONE = ("deleting", "erased")
 
 
-async def everything(connection: Any) -> Feed:
-    """All there is, and where to read on."""
+async def everything(connection: Any, take: Callable[[Feed], None]) -> Cursor:
+    """Gives all there is to `take` in parts, people before what is between them. Returns where to read on."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         settled = await _settled(connection)
-        feed = Feed(Cursor(settled, settled))
-        rows = await connection.fetch(_PERSON + "WHERE u.status <> ALL($1)", _GONE)
-        feed.people = [_person(row) for row in rows]
-        rows = await connection.fetch(
-            "SELECT user_id::text, given, given_yes, received, received_yes, surprise FROM match_tallies"
-        )
-        feed.tallies = {row[0]: TallyRow(*row[1:]) for row in map(tuple, rows)}
-        rows = await connection.fetch(
-            "SELECT xid::text::bigint, seq, rater_id::text, ratee_id::text, likes, at, model, source "
-            "FROM decisions WHERE xid <= ($1::text)::xid8 ORDER BY xid, seq",
-            str(settled.xid),
-        )
-        feed.decisions = [DecisionRow(Offset(row[0], row[1]), *row[2:]) for row in map(tuple, rows)]
-        rows = await connection.fetch(
+        cursor = Cursor(settled, settled)
+        async for rows in _parts(connection, _PERSON + "WHERE u.status <> ALL($1)", _GONE):
+            take(Feed(cursor, people=[_person(row) for row in rows]))
+        async for rows in _parts(
+            connection,
+            "SELECT user_id::text, given, given_yes, received, received_yes, surprise FROM match_tallies",
+        ):
+            take(Feed(cursor, tallies={row[0]: TallyRow(*row[1:]) for row in map(tuple, rows)}))
+        take(Feed(cursor, log=await _log(connection, settled)))
+        async for rows in _parts(
+            connection,
             "SELECT low_id::text, high_id::text, low_blocks OR high_blocks, state = 'matched' "
-            "FROM connections WHERE low_blocks OR high_blocks OR state = 'matched'"
-        )
-        feed.between = [BetweenRow(*row) for row in map(tuple, rows)]
-    return feed
+            "FROM connections WHERE low_blocks OR high_blocks OR state = 'matched'",
+        ):
+            take(Feed(cursor, between=[BetweenRow(*row) for row in map(tuple, rows)]))
+    return cursor
+
+
+async def _parts(connection: Any, query: str, *arguments: Any) -> AsyncIterator[list[Any]]:
+    cursor = await connection.cursor(query, *arguments)
+    while rows := await cursor.fetch(LIMIT):
+        yield rows
+
+
+async def _log(connection: Any, settled: Offset) -> npt.NDArray[Any]:
+    """All decisions up to an offset, in order: by COPY in its binary format, a fifth of the time of rows."""
+    copied = io.BytesIO()
+    await connection.copy_from_query(
+        f"SELECT rater_id, ratee_id, likes FROM decisions WHERE xid <= '{settled.xid}'::xid8 "
+        "ORDER BY xid, seq",
+        output=copied,
+        format="binary",
+    )
+    whole = copied.getbuffer()
+    return np.frombuffer(whole[_COPY_HEAD:-_COPY_TAIL], _COPIED)
 
 
 async def changes(connection: Any, after: Cursor, known: Container[str]) -> Feed:
