@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
+from sys import getsizeof
 from typing import Any
 
 import msgspec
@@ -241,6 +242,13 @@ class People:
             said = {pair >> 1: pair & 1 for pair in received}
             found |= {other for other, likes in said.items() if not likes}
         return found | self.matched.get(row, set())
+
+    def size_bytes(self) -> int:
+        """Return what the table holds, about: columns, decisions, ids and where they stand."""
+        columns = sum(column.nbytes for column in self._columns.values())
+        decisions = sum(getsizeof(pairs) for side in (self.given, self.received) for pairs in side if pairs)
+        ids = 2 * getsizeof(self.ids) + getsizeof(self.row_of) + sum(map(getsizeof, self.row_of))
+        return columns + decisions + ids + self.tastes.size_bytes()
 
     # -- inside ------------------------------------------------------------------------------------------
 

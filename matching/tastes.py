@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from sys import getsizeof
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -109,6 +110,10 @@ class Tags:
         found: Rows = rows[(self.table[rows] == tag).any(axis=1)]
         return found
 
+    def size_bytes(self) -> int:
+        """Return what is held, about."""
+        return self.table.nbytes + sum(map(getsizeof, self._holders.values()))
+
     def _shape(self, capacity: int, width: int) -> None:
         grown = np.zeros((capacity, width), np.int32)
         grown[: len(self.table), : self.table.shape[1]] = self.table
@@ -161,6 +166,11 @@ class Tastes:
             *self._common(viewer, rows),
             self.values[rows],
         )
+
+    def size_bytes(self) -> int:
+        """Return what is held, about."""
+        answers = sum(column.nbytes for said in self._answers.values() for column in said)
+        return self.values.nbytes + answers + self.interests.size_bytes() + self.goals.size_bytes()
 
     def _common(self, viewer: int, rows: Rows) -> Answers:
         asked = self._answers.get(viewer)
