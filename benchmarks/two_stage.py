@@ -96,16 +96,20 @@ def figures(taken_ms: list[float]) -> dict[str, float]:
     }
 
 
-async def measured(
-    asks: list[Ask], clock: Callable[[], Callable[[], float]], given: argparse.Namespace
-) -> dict[str, Any]:
-    """Windows of the same asks; `clock` starts counting CPU seconds."""
+Used = Callable[[], tuple[float, dict[str, float]]]
+"""CPU seconds since it was made: in all, and by process."""
+
+
+async def measured(asks: list[Ask], clock: Callable[[], Used], given: argparse.Namespace) -> dict[str, Any]:
+    """Windows of the same asks; `clock` starts counting CPU."""
     found: dict[str, list[float]] = {}
     models_seen: dict[str, int] = {}
+    cpu_ms: dict[str, float] = {}
     for _ in range(given.windows):
         used_s = clock()
         taken_ms, by_model = await window(asks, given.seconds)
-        cpu_s = used_s()
+        cpu_s, by_process = used_s()
+        cpu_ms = {name: round(used * 1e3 / len(taken_ms), 2) for name, used in by_process.items()}
         row = figures(taken_ms) | {
             "users_per_s": len(taken_ms) / given.seconds,
             "users_per_cpu_s": len(taken_ms) / max(cpu_s, 1e-9),
@@ -114,7 +118,8 @@ async def measured(
             found.setdefault(name, []).append(float(value))
         for model, count in by_model.items():
             models_seen[model] = models_seen.get(model, 0) + count
-    return {name: results.spread(values) for name, values in found.items()} | {"models": models_seen}
+    spread = {name: results.spread(values) for name, values in found.items()}
+    return spread | {"models": models_seen, "cpu_ms_a_request": cpu_ms}
 
 
 async def in_process(database_url: str, crowd: Crowd, given: argparse.Namespace) -> dict[str, Any]:
@@ -129,9 +134,9 @@ async def in_process(database_url: str, crowd: Crowd, given: argparse.Namespace)
     async def ask(viewer: int) -> str:
         return (await service.recommend(crowd.users[viewer], [], LIMIT)).model
 
-    def clock() -> Callable[[], float]:
+    def clock() -> Used:
         before_s = time.process_time()
-        return lambda: time.process_time() - before_s
+        return lambda: (time.process_time() - before_s, {})
 
     row = await measured([ask], clock, given)
     size = service.people.size_bytes() / len(service.people)
@@ -256,9 +261,8 @@ async def through_serve(
 
         return ask
 
-    def clock() -> Callable[[], float]:
-        tree = TreeClock(*server.roots)
-        return lambda: tree.used_s()[0]
+    def clock() -> Used:
+        return TreeClock(*server.roots).used_s
 
     connections = [Http(server.url) for _ in range(AT_ONCE)]
     for each in connections:

@@ -15,7 +15,7 @@ class Scores(msgspec.Struct, frozen=True):
     scores: list[list[float]]
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One recommended person. `forward` is the chance that the viewer likes them, `backward` that they like
     the viewer, `score` the harmonic mean of both (MATCH-1). `why`: (feature, what it truly added to the
     log-odds of `forward`), the largest first, only what the viewer may know (MATCH-15).

@@ -109,7 +109,7 @@ def recommend(
     people: People, model: PairModel, wish: Wish, sources: Mapping[str, Source]
 ) -> tuple[Recommended, Rows]:
     """Return up to 2 × `limit` people for the viewer, the best first: a caller with later news may have to
-    leave some out; and the candidates they were chosen from. Those far behind `limit` come without a why.
+    leave some out; and the candidates they were chosen from. Those behind `limit` come without a why.
     """
     me = people.row_of.get(wish.viewer)
     found = {} if me is None else candidates(people, me, wish, sources)
@@ -119,7 +119,7 @@ def recommend(
     scored = model.score(people, me, rows, wish.today)
     pair, forward, backward = scored.pair, scored.forward, scored.backward
     best = np.argsort(-pair, kind="stable")[: 2 * wish.limit]
-    why = scored.why(best[: wish.limit + wish.limit // 4])
+    why = scored.why(best[: wish.limit])
     why += [[]] * (len(best) - len(why))
     shown = [
         Row(

@@ -5,6 +5,7 @@ makes up for what a NOTIFY missed. Only `build_matcher` imports Ray.
 """
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -44,6 +45,7 @@ LOOK_S = 5.0
 GATHER_S = 0.1
 """How long news are let come together before they are read."""
 RETRY_S = 0.5
+GC_THRESHOLD = 50_000
 SHADOW_WAIT_S = 0.01
 """Lets the answer go out first."""
 START_LIMIT_S = 300.0
@@ -67,6 +69,13 @@ class MatcherConfig:
     redis_url: str = ""
     privacy_k: int = 1
     site: Site = HERE
+
+
+def spare_the_collector() -> None:
+    """The table stays for as long as the process: the collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
 
 
 class MatcherService:
@@ -102,6 +111,7 @@ class MatcherService:
         async with self._pool.acquire() as connection:
             self._cursor = await feed.everything(connection, self._take)
         await self.models.follow(self._pool)
+        spare_the_collector()
         log.info("%d people in %.1f s", len(self.people), time.monotonic() - began_s)
         metrics.gauge("match_people", lambda: len(self.people.row_of))
         loop = asyncio.get_running_loop()
