@@ -13,10 +13,12 @@ from matching.arrays import Floats
 from matching.live import People
 from matching.tastes import Numbers, Rows
 
-MOST = 600
+MOST = 400
 """People that one source names."""
-STEP = 24
+STEP = 16
 """At each step of a walk so many of each are walked on from, the newest."""
+CIRCLE = 128
+"""So many people in the midst of a walk, those with most ways."""
 HOLDERS = 400
 """Of each shared tag so many are looked at, the newest."""
 SEARCHED_TAGS = 12
@@ -74,8 +76,8 @@ def _walk(viewer: int, steps: tuple[Step, ...]) -> Rows:
         rows, at = np.unique(np.concatenate(reached), return_inverse=True)
         ways = np.asarray(np.bincount(at, weights=weight), dtype=np.float64)
         rows, ways = rows[rows != viewer], ways[rows != viewer]
-        if step is not steps[-1] and len(rows) > STEP * STEP:
-            kept = np.argsort(-ways, kind="stable")[: STEP * STEP]
+        if step is not steps[-1] and len(rows) > CIRCLE:
+            kept = np.argsort(-ways, kind="stable")[:CIRCLE]
             rows, ways = rows[kept], ways[kept]
     return _best(rows, ways)
 

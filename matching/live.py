@@ -232,16 +232,15 @@ class People:
         """
         return np.full(len(rows), np.nan)
 
-    def decided(self, row: int) -> set[int]:
-        """Return whom this person has decided on, and who has passed this person: none of them is to be shown
-        (MATCH-8).
+    def decided(self, row: int) -> Rows:
+        """Return whom this person has decided on or matched with, and who has passed this person: none of
+        them is to be shown (MATCH-8).
         """
-        given, received = self.given[row], self.received[row]
-        found = {pair >> 1 for pair in given} if given else set()
-        if received:
-            said = {pair >> 1: pair & 1 for pair in received}
-            found |= {other for other, likes in said.items() if not likes}
-        return found | self.matched.get(row, set())
+        given = np.array(self.given[row] or (), np.int64) >> 1
+        received = np.array(self.received[row] or (), np.int64)
+        others, last = np.unique(received[::-1] >> 1, return_index=True)
+        passed = others[(received[::-1][last] & 1) == 0]
+        return np.concatenate([given, passed, np.fromiter(self.matched.get(row, ()), np.int64)])
 
     def size_bytes(self) -> int:
         """Return what the table holds, about: columns, decisions, ids and where they stand."""

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from matching.answers import BASELINE, NO_SCORE, Recommended, Row
-from matching.arrays import Floats, logit, sigmoid
+from matching.arrays import Booleans, Floats, logit, sigmoid
 from matching.candidates import LIMIT, Standing, gather
 from matching.live import People
 from matching.reciprocal import harmonic
@@ -121,16 +121,10 @@ def recommend(
     best = np.argsort(-pair, kind="stable")[: 2 * wish.limit]
     why = scored.why(best[: wish.limit])
     why += [[]] * (len(best) - len(why))
+    columns = (rows[best].tolist(), *(each[best].tolist() for each in (pair, forward, backward)), why)
     shown = [
-        Row(
-            people.ids[row],
-            float(pair[place]),
-            float(forward[place]),
-            float(backward[place]),
-            found[row],
-            reasons,
-        )
-        for place, row, reasons in zip(best.tolist(), rows[best].tolist(), why, strict=True)
+        Row(people.ids[row], both, forth, back, found[row], reasons)
+        for row, both, forth, back, reasons in zip(*columns, strict=True)
     ]
     return Recommended(model.version, shown), rows
 
@@ -141,26 +135,28 @@ def candidates(people: People, me: int, wish: Wish, sources: Mapping[str, Source
     """
     near = people.rows(user for user, _ in wish.near)
     far_m = {int(row): metres for row, (_, metres) in zip(near, wish.near, strict=True) if row >= 0}
-    standing = Standing(me, frozenset(people.blocked.get(me, ())), people.decided(me))
-    named = {"near": near[near >= 0]} | {
-        name: np.asarray(source(me), np.int64) for name, source in sources.items()
-    }
-    fit = _fit(people, me, np.unique(np.concatenate(list(named.values()))), far_m, wish.today)
+    named = {"near": near[near >= 0]}
+    named |= {name: np.asarray(source(me), np.int64) for name, source in sources.items()}
+    may_be_shown = np.zeros(len(people), np.bool_)
+    rows = np.concatenate(list(named.values()))
+    may_be_shown[rows] = _fit(people, me, rows, far_m, wish.today)
+    may_be_shown[people.decided(me)] = False
     found = gather(
-        standing, {name: [row for row in rows.tolist() if row in fit] for name, rows in named.items()}, LIMIT
+        Standing(me), {name: rows[may_be_shown[rows]][:LIMIT].tolist() for name, rows in named.items()}
     )
     if len(found) < LIMIT:
-        fresh = np.arange(len(people) - 1, max(-1, len(people) - 1 - FRESH), -1)
-        fit = _fit(people, me, fresh, far_m, wish.today)
-        newest = gather(standing, {"new": [row for row in fresh.tolist() if row in fit and row not in found]})
-        found |= dict(list(newest.items())[: LIMIT - len(found)])
+        newest = np.arange(len(people) - 1, max(-1, len(people) - 1 - FRESH), -1)
+        may_be_shown[newest] = _fit(people, me, newest, far_m, wish.today)
+        may_be_shown[people.decided(me)] = False
+        may_be_shown[list(found)] = False
+        found |= dict.fromkeys(newest[may_be_shown[newest]][: LIMIT - len(found)].tolist(), "new")
     return found
 
 
-def _fit(people: People, me: int, rows: Rows, far_m: Mapping[int, float], today: int) -> set[int]:
+def _fit(people: People, me: int, rows: Rows, far_m: Mapping[int, float], today: int) -> Booleans:
     distance_m = people.apart_m(me, rows)
     if far_m:
         at = np.flatnonzero(np.isin(rows, np.fromiter(far_m, np.int64)))
         distance_m[at] = [far_m[row] for row in rows[at].tolist()]
-    fits = people.is_shown[rows] & people.fits(me, rows, distance_m, today)
-    return set(rows[fits].tolist())
+    fits: Booleans = people.is_shown[rows] & people.fits(me, rows, distance_m, today)
+    return fits

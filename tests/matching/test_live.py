@@ -85,7 +85,7 @@ def described(table):
             [(name[pair >> 1], pair & 1) for pair in table.given[row] or () if name[pair >> 1]],
             [(name[pair >> 1], pair & 1) for pair in table.received[row] or () if name[pair >> 1]],
             others,
-            {name[other] for other in table.decided(row)} - {""},
+            {name[other] for other in table.decided(row).tolist()} - {""},
             all(row in interests.holders(tag, 99) for tag in tags),
             repr(table.tastes.values[row].tolist()),
         )
