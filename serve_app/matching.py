@@ -11,6 +11,8 @@ PATIENCE_S = 1.0
 WAITING_LIMIT = 200
 """Requests of one process that wait for the Matcher; one more is refused."""
 
+WARM_S, RETRY_S = 30.0, 0.5
+
 log = logging.getLogger("hereabouts.api")
 
 
@@ -19,7 +21,10 @@ class MatcherAwayError(Exception):
 
 
 class Matching(Protocol):
-    """Who suits whom. Everything raises MatcherAwayError."""
+    """Who suits whom. Everything raises MatcherAwayError, but for `warm`."""
+
+    async def warm(self) -> None:
+        """Back when it has answered for the first time, which takes longer than a request waits."""
 
     async def recommend(self, viewer: str, near: list[tuple[str, float]], limit: int) -> Recommended:
         """Up to twice `limit` people, best first; `near` are those seen nearby, with the most metres that
@@ -32,6 +37,9 @@ class Matching(Protocol):
 
 class NoMatcher:
     """Of an application that runs without one."""
+
+    async def warm(self) -> None:
+        """Nothing to wait for."""
 
     async def recommend(self, viewer: str, near: list[tuple[str, float]], limit: int) -> Recommended:  # noqa: ARG002
         """Raises MatcherAwayError."""
@@ -59,6 +67,17 @@ class ServeMatcher:
         """See Matching."""
         found: InterestMap = await self._ask("interest_map")
         return found
+
+    async def warm(self) -> None:
+        """See Matching."""
+        while True:
+            try:
+                async with asyncio.timeout(WARM_S):
+                    await (await self._get_handle()).model.remote()
+            except Exception:  # noqa: BLE001 - it is deployed beside this process, and may come later
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
         if self._waiting >= WAITING_LIMIT:

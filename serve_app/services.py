@@ -106,6 +106,7 @@ class Services:
         services._starting = [
             asyncio.create_task(services.router.start()),
             asyncio.create_task(services._prepare_accounts()),
+            asyncio.create_task(matcher.warm()),
         ]
         return services
 

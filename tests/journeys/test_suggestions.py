@@ -17,8 +17,10 @@ async def stand(town: Town, place: Place, *people: Person) -> None:
 
 
 async def suggested(town: Town, who: Person) -> dict[str, str]:
-    """Source by user."""
-    answer = await town.http("GET", "/v1/matches?limit=300", None, who)
+    """Source by user, asked again while the Matcher takes longer than a request waits."""
+    async with asyncio.timeout(20):
+        while (answer := await town.http("GET", "/v1/matches?limit=300", None, who)).status == 503:
+            await asyncio.sleep(0.2)
     assert answer.status == 200, answer
     assert answer.body["live"] is True
     return {item["user"]: item["source"] for item in answer.body["items"]}
