@@ -231,6 +231,11 @@ async def forget_others(connection: Any, kind: str, run: str) -> None:
     await connection.execute("DELETE FROM recommendations WHERE kind = $1 AND run_id <> $2", kind, run)
 
 
+async def forget_written(connection: Any, run: str) -> None:
+    """What a run has written of lists that are no more is to be written again."""
+    await connection.execute("DELETE FROM job_steps WHERE run_id = $1 AND step LIKE 'written %'", run)
+
+
 async def forget_unfinished(connection: Any, kind: str, run: str) -> None:
     """Deletes what other runs of a kind had kept on the way: it names people, and is not needed any more."""
     async with connection.transaction():

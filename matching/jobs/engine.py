@@ -26,6 +26,8 @@ class EngineSite:
     """What a job needs of its engine. Printing it shows no secret."""
 
     database_url: str
+    redis_url: str
+    privacy_k: int
 
     def __repr__(self) -> str:
         return "EngineSite(…)"
@@ -43,7 +45,8 @@ def site() -> EngineSite:
     found = kv_get(_TEMPLATE, namespace=NAMESPACE)
     if found is None:
         raise NoEngineError("no engine runs on this Ray (yet); wait until `hereabouts status` says ready")
-    return EngineSite(json.loads(found)["shard"]["database_url"])
+    shard = json.loads(found)["shard"]
+    return EngineSite(shard["database_url"], shard["redis_url"], shard["privacy_k"])
 
 
 async def connect(database_url: str, job: str) -> Any:
