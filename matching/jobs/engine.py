@@ -57,9 +57,8 @@ async def connect(database_url: str, job: str) -> Any:
 
 
 @cache
-def code_version() -> str:
+def code_version(folder: Path = Path(__file__).parent.parent) -> str:
     """Return the engine's version and a digest of the code that makes features and models of them."""
-    folder = Path(__file__).parent.parent
     digest = hashlib.sha256()
     for path in sorted([*folder.glob("*.py"), *folder.glob("jobs/*.py")]):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
