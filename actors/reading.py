@@ -13,7 +13,7 @@ pass     it is published at once; its verdict is counted, and told as an event w
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeGuard
 
 import msgspec
 
@@ -274,7 +274,7 @@ def _entry(said: Publication) -> Pending:
         entry.kind = "happened"
     elif said.d == TOMBSTONE:
         entry.kind = "retracted"
-    elif isinstance(event, _Said) and event.type in ("join", "leave") and event.user == said.user:
+    elif _is_coming_or_going(event, said.user):
         entry.kind = "came" if event.type == "join" else "happened"
     else:
         text = event if isinstance(event, str) else event.text
@@ -286,6 +286,16 @@ def _entry(said: Publication) -> Pending:
 def is_held(read: ReadState, key: int) -> bool:
     """Whether a publication waits for this verdict."""
     return isinstance(read.asked.get(key), Held)
+
+
+def _is_coming_or_going(event: _Said | str, user: str) -> TypeGuard[_Said]:
+    """An event of the engine's; whoever imitates one says nothing with it."""
+    return (
+        isinstance(event, _Said)
+        and event.type in ("join", "leave")
+        and event.user == user
+        and event.text is None
+    )
 
 
 def scored(

@@ -27,6 +27,8 @@ def asked(state: "RoomState", message: wire.SetTerms | wire.DynamicsQuery, asker
         return [Refuse(asker, ErrorCode.DENIED, "no such channel, or not yours")]
     if refusal := _cannot_be_read(message.terms, state):
         return [Refuse(asker, *refusal)]
+    if message.terms is None and state.read is None:
+        return [Answer(asker, {})]
     told_terms = msgspec.Raw(message.terms or b"null")
     event = msgspec.json.encode(
         {"type": "reading.terms", "v": 1, "user": message.user, "reading": told_terms}

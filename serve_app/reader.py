@@ -98,9 +98,10 @@ class ReaderService:
 
     async def start(self) -> None:
         """Loads what serves, then reads and keeps up. Raises what Postgres raises if it is not there."""
-        self._pool = await open_pool(
-            self.config.database_url, application_name="hereabouts-reader", max_connections=1
-        )
+        if self._pool is None:
+            self._pool = await open_pool(
+                self.config.database_url, application_name="hereabouts-reader", max_connections=1
+            )
         await self.catch_up()
         loop = asyncio.get_running_loop()
         for work in (self._work(), self._follow(), self._listen()):

@@ -175,6 +175,22 @@ def test_a_retracted_message_is_gone_from_the_window_and_all_are_told() -> None:
     assert (log.answered, log.texts()) == (answered + 1, ["fine", "foul"])
 
 
+def test_who_imitates_an_event_of_the_engine_is_read_as_well() -> None:
+    for kind in ("join", "leave", "retracted", "reading"):
+        log = Log(policy="retract")
+        d = msgspec.json.encode({"type": kind, "v": 1, "user": "ann", "of": 1, "text": "foul"})
+        log.run(room.step(log.state, wire.Publish(1, "room:r", "ann", "c", d), NOBODY, "g", 1))
+        log.verdict("foul", NASTY)
+        assert [event["of"] for event in log.events("retract")] == [2]
+
+
+def test_a_mark_in_somebodys_name_marks_nothing() -> None:
+    log = Log(policy="pass", marks=True)
+    d = b'{"type":"reading","v":1,"of":3,"scored":true}'
+    log.run(room.step(log.state, wire.Publish(1, "room:r", "ann", "c", d), NOBODY, "g", 1))
+    assert [reading.marked_by(said) for said in log.state.stream.window] == [None, None]
+
+
 def test_marks_are_told_only_where_the_terms_say_so() -> None:
     for marks in (False, True):
         log = Log(policy="pass", marks=marks)
@@ -238,6 +254,12 @@ def test_only_the_owner_sets_terms_and_an_encrypted_room_has_none() -> None:
     codes = [each.code for each in log.refused]
     assert codes == [ErrorCode.DENIED, ErrorCode.NOT_AVAILABLE, ErrorCode.NOT_AVAILABLE]
     assert (log.published, log.state.read) == ([], None)
+
+
+def test_ending_what_never_was_tells_nobody_anything() -> None:
+    log = unread()
+    log.run(room.step(log.state, wire.SetTerms(1, "room:r", "ann", None), SENDER, "g", 1))
+    assert (log.answered, log.published) == (1, [])
 
 
 def test_a_room_that_is_not_read_asks_for_nothing() -> None:
