@@ -94,8 +94,10 @@ class Committer:
         self.committed = 0
 
     def put(self, item: Draft | CrossingDraft) -> None:
-        """Queues for the next commit, or refuses when too many wait."""
-        if len(self._queue) >= QUEUE_LIMIT:
+        """Queues for the next commit, or refuses when too many wait. What the engine itself says follows from
+        what was taken, and has no other bound.
+        """
+        if len(self._queue) >= QUEUE_LIMIT and item.asker is not NOBODY:
             item.asker.refuse(EngineError(ErrorCode.OVERLOADED, "the log is behind", 500))
             return
         self._queue.append(item)

@@ -82,7 +82,7 @@ class Retraction:
 
 @dataclass(frozen=True, slots=True)
 class TermsSet:
-    """From here on the room is read on these terms (JSON of reading.Terms), or not any more."""
+    """From here on the room is read on these terms (JSON of reading_terms.Terms), or not any more."""
 
     terms: bytes | None
 

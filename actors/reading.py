@@ -13,20 +13,18 @@ pass     it is published at once; its verdict is counted, and told as an event w
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal, TypeGuard
+from typing import Any, TypeGuard
 
 import msgspec
 
 from actors.effects import NOBODY, Draft, Effect, Heard, Refuse, Rejection, Retraction, Score
 from actors.metrics import counter
 from actors.protocol import EngineError, ErrorCode
+from actors.reading_terms import Terms
 from actors.stream import Publication
 from nlp.conversation import Conversation, Verdict
 from nlp.quality import NO_MARKS, Marks, marks_of
 from nlp.sentiment import inline
-
-HOLD_LIMIT_MS = 3_000
-"""The longest that a publication may wait: a client gives a command up after 5 s."""
 
 HELD_LIMIT = 1_000
 """Publications of a room that wait for their verdict; past it a sender gets 120."""
@@ -43,32 +41,6 @@ ENGINE = ""
 """Who speaks where nobody does."""
 
 _refused, _retracted = counter("withheld", policy="hold"), counter("withheld", policy="retract")
-
-
-class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """On which terms a room is read (docs/protocol.md §7.2)."""
-
-    scorer: Literal["inline", "model"]
-    policy: Literal["pass", "hold", "retract"]
-    deadline_ms: Annotated[int, msgspec.Meta(ge=20, le=10_000)]
-    heads: tuple[Literal["sentiment", "emotion", "offence"], ...]
-    threshold: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
-    marks: bool = False
-
-
-def problem_with(terms: Terms) -> str:
-    """What is wrong with terms that have the right shape; empty: nothing."""
-    if not terms.heads or len(set(terms.heads)) < len(terms.heads):
-        return "heads names each head once, and at least one"
-    if terms.scorer == "inline" and terms.heads != ("sentiment",):
-        return "the inline scorer has one head: sentiment"
-    if terms.policy != "pass" and terms.threshold is None:
-        return f"policy {terms.policy} needs a threshold"
-    if terms.policy == "hold" and terms.deadline_ms > HOLD_LIMIT_MS:
-        return f"policy hold waits at most {HOLD_LIMIT_MS} ms: deadline_ms"
-    if terms.marks and terms.policy != "pass":
-        return "marks are for policy pass"
-    return ""
 
 
 @dataclass(slots=True)
@@ -108,6 +80,9 @@ class ReadState:
     held: deque[Held] = field(default_factory=deque)
     pending: deque[Pending] = field(default_factory=deque)
     asked: dict[int, Held | Pending] = field(default_factory=dict)
+    untold: dict[int, Pending] = field(default_factory=dict)
+    """Offset → message whose retraction or mark is on its way to the log: counted when it is there, so that
+    whoever starts from the figures has nothing to make good."""
     keys: int = 0
     saved_offset: int = 0
     saved_at_ms: int = 0
@@ -135,11 +110,6 @@ def inline_verdict(text: str) -> Verdict:
     """What VADER says: its compound is the sentiment, what is negative of it the harm."""
     compound = inline(text)
     return Verdict() if compound is None else Verdict(max(0.0, -compound), compound)
-
-
-def decoded(terms: str | bytes) -> Terms:
-    """Terms as they are stored. Raises msgspec.ValidationError."""
-    return msgspec.json.decode(terms, type=Terms)
 
 
 def text_of(d: bytes) -> str | None:
@@ -213,6 +183,8 @@ def stored(read: ReadState, said: Publication, beside: object = None) -> list[Ef
     """The log holds this now; to be told in the order of offsets."""
     if said.offset <= read.conversation.last_offset:
         return []
+    if said.user == ENGINE and read.untold:
+        read.untold.pop(_of(said) or 0, None)
     entry = _entry(said)
     effects: list[Effect] = []
     if entry.kind == "said" and entry.text is not None:
@@ -229,6 +201,7 @@ def stored(read: ReadState, said: Publication, beside: object = None) -> list[Ef
     read.pending.append(entry)
     if len(read.pending) > PENDING_LIMIT:
         read.pending[0].is_settled = True
+        read.untold.pop(read.pending[0].offset, None)
     if entry.is_settled:
         effects += _consequences(read, entry)
     _fold(read)
@@ -258,10 +231,12 @@ def replay(read: ReadState, log: Iterable[Publication], marked: set[int]) -> lis
 
 def marked_by(said: Publication) -> int | None:
     """The offset of the message that this entry of the log marks, if it is a mark."""
-    if said.user != ENGINE:
-        return None
+    return _of(said, "reading") if said.user == ENGINE else None
+
+
+def _of(said: Publication, *kinds: str) -> int | None:
     event = msgspec.json.decode(said.d, type=_Said)
-    return event.of if event.type == "reading" and isinstance(event.of, int) else None
+    return event.of if event.type in (kinds or ("reading", "retract")) else None
 
 
 def _entry(said: Publication) -> Pending:
@@ -323,6 +298,7 @@ def _consequences(read: ReadState, entry: Pending) -> list[Effect]:
         entry.kind = "retracted"
         _retracted.n += 1
         event = {"type": "retract", "v": 1, "of": entry.offset, "reason": "reading"}
+        read.untold[entry.offset] = entry
         return [_event(read, event, Retraction(entry.offset, entry.at_ms))]
     if terms.policy == "pass" and terms.marks:
         verdict = entry.verdict
@@ -330,6 +306,7 @@ def _consequences(read: ReadState, entry: Pending) -> list[Effect]:
         if verdict is not None:
             mark |= {"sentiment": verdict.sentiment, "harm": verdict.harm}
             mark |= {"labels": dict(verdict.labels), "models": dict(verdict.models)}
+        read.untold[entry.offset] = entry
         return [_event(read, mark)]
     return []
 
@@ -339,9 +316,9 @@ def _event(read: ReadState, event: dict[str, Any], beside: Retraction | None = N
 
 
 def _fold(read: ReadState) -> None:
-    """Counts what is settled, in the order of offsets."""
+    """Counts what is settled and told, in the order of offsets."""
     told = read.conversation
-    while read.pending and read.pending[0].is_settled:
+    while read.pending and read.pending[0].is_settled and read.pending[0].offset not in read.untold:
         entry = read.pending.popleft()
         if entry.kind == "said":
             told.said(
@@ -362,6 +339,7 @@ def ended(read: ReadState, may_speak: Callable[[str], bool]) -> list[Effect]:
     """The room is not read any more: what waited is published unread, and nothing is asked or counted."""
     read.asked.clear()
     read.pending.clear()
+    read.untold.clear()
     for held in read.held:
         if not held.is_settled:
             held.is_settled, held.verdict = True, None

@@ -17,6 +17,7 @@ from actors.effects import Effect, Score
 from actors.host import Hosting
 from actors.placement import slot_of
 from actors.reading import ReadState
+from actors.reading_terms import decoded
 from actors.room import RoomState
 from actors.stream import Publication
 from actors.verdict_queue import VerdictQueue
@@ -69,7 +70,7 @@ class ReadingHost:
             rows += [row for row in more if row.offset <= top]
             if len(more) < PAGE:
                 break
-        read = ReadState(state.room, reading.decoded(record.terms), figures, saved_offset=record.last_offset)
+        read = ReadState(state.room, decoded(record.terms), figures, saved_offset=record.last_offset)
         if state.read is not None:
             reading.goes_on(read, state.read)
         log_past = [self._publication(row) for row in rows]

@@ -5,8 +5,8 @@ from actors.slot_messages import Framed
 
 
 class SetTerms(Framed, tag=190):
-    """The owner says on which terms the room is read from now on (JSON of reading.Terms); None: not any more.
-    Replied as Publish is, when the event that tells the members is stored.
+    """The owner says on which terms the room is read from now on (JSON of reading_terms.Terms); None: not any
+    more. Replied as Publish is, when the event that tells the members is stored.
     """
 
     rid: int

@@ -9,6 +9,7 @@ from actors import reading
 from actors.effects import Answer, Asker, Draft, Effect, Refuse, Retraction, TermsSet
 from actors.protocol import ErrorCode
 from actors.reading import ReadState
+from actors.reading_terms import decoded, problem_with
 from actors.stream import Publication
 from nlp.conversation import Conversation
 
@@ -44,7 +45,7 @@ def _cannot_be_read(terms: bytes | None, state: "RoomState") -> tuple[ErrorCode,
     if not state.durable:
         return ErrorCode.NOT_AVAILABLE, "this room is kept in memory: only durable rooms are read"
     try:
-        problem = reading.problem_with(reading.decoded(terms))
+        problem = problem_with(decoded(terms))
     except msgspec.ValidationError as error:
         problem = str(error)
     return (ErrorCode.BAD_REQUEST, problem) if problem else None
@@ -57,7 +58,7 @@ def committed(state: "RoomState", said: Publication, draft: Draft) -> list[Effec
     if isinstance(beside, Retraction):
         state.stream.replace(beside.offset, reading.TOMBSTONE)
     elif isinstance(beside, TermsSet) and beside.terms is not None:
-        terms = reading.decoded(beside.terms)
+        terms = decoded(beside.terms)
         if state.read is None:
             figures = Conversation(said.offset)
             state.read = ReadState(state.room, terms, figures, saved_offset=said.offset)

@@ -175,6 +175,22 @@ def test_a_retracted_message_is_gone_from_the_window_and_all_are_told() -> None:
     assert (log.answered, log.texts()) == (answered + 1, ["fine", "foul"])
 
 
+def test_a_message_is_not_counted_before_what_becomes_of_it_is_stored() -> None:
+    """Else figures that are saved in between would say that nothing is left to be done."""
+    for terms in ({"policy": "retract"}, {"policy": "pass", "marks": True}):
+        log = Log(**terms)
+        log.say("foul")
+        log.say("later")
+        log.verdict("later", None)
+        (score,) = log.asked
+        counted = log.state.read.conversation.last_offset
+        effects = reading.scored(log.state.read, score.key, NASTY, log.state.hears)
+        assert log.state.read.conversation.last_offset == counted == 1
+        log.run(effects)
+        assert log.state.read.conversation.last_offset == log.state.stream.top
+        assert not log.state.read.untold
+
+
 def test_who_imitates_an_event_of_the_engine_is_read_as_well() -> None:
     for kind in ("join", "leave", "retracted", "reading"):
         log = Log(policy="retract")
