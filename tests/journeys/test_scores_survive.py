@@ -1,0 +1,27 @@
+"""Scores while the Matcher is away (MATCH-17)."""
+
+import os
+import signal
+
+import pytest
+from followed_map import Follower, neighbours
+from rt_client.town import Town, pids
+from rt_client.walk import Place
+
+pytestmark = pytest.mark.timeout(90)
+
+
+async def test_when_the_matcher_is_killed_rows_stay_and_scores_come_back(town: Town) -> None:
+    place = Place()
+    ((_, mine), *_) = await neighbours(town, 4, place)
+    near = Follower(mine, "near")
+    await near.begin(filter={"radius_m": 800, "scores": True})
+    await near.until(lambda rows: len(rows) == 3 and all("score" in row for row in rows.values()))
+    before = dict(near.rows)
+    [pid] = pids(town.data, "Matcher")
+    os.kill(pid, signal.SIGKILL)
+    [(newcomer, _)] = await neighbours(town, 1, place)
+    await near.until(lambda rows: newcomer.user in rows)
+    assert {key: near.rows[key] for key in before} == before
+    await near.until(lambda rows: "score" in rows[newcomer.user], 40)
+    assert {key: near.rows[key] for key in before} == before
