@@ -92,11 +92,12 @@ class Neighbours:
 def interest_vectors(tags: npt.NDArray[np.int32], uses: npt.NDArray[np.int64], seed: int) -> Singles:
     """Return people × INTEREST_FACTORS: inner products are about the cosines of weighted tags."""
     rows, words = tag_matrix(tags, uses)
-    found = np.zeros((len(tags), INTEREST_FACTORS), np.float32)
-    if min(rows.shape) <= INTEREST_FACTORS or not words.size:
-        return found
-    left, strength, _ = randomized_svd(rows, INTEREST_FACTORS, n_iter=2, random_state=seed)
-    return np.asarray(np.sqrt(INTEREST_WEIGHT) * left * strength, dtype=np.float32)
+    found: Singles = np.zeros((len(tags), INTEREST_FACTORS), np.float32)
+    factors = min(INTEREST_FACTORS, *rows.shape)
+    if words.size:
+        left, strength, _ = randomized_svd(rows, factors, n_iter=2, random_state=seed)
+        found[:, :factors] = np.sqrt(INTEREST_WEIGHT) * left * strength
+    return found
 
 
 def tag_matrix(

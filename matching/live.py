@@ -16,12 +16,15 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from geo.distance import distances_m
 from matching.arrays import Booleans, Floats
 from matching.tastes import Numbers, Rows, Tastes
 
 GENDERS = {"woman": 1, "man": 2, "other": 4}
 MOST_GOALS = 63
 """Kinds of goals that the table tells apart; a further kind counts as one, the last bit."""
+ROUNDING_M = 4.0
+"""Degrees are kept in four bytes."""
 _TALLY = 5
 
 
@@ -32,6 +35,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     status: str = "active"
     birth_date: date
     is_listed: bool = True
+    is_seen: bool = False
+    """Everybody may see where they are, as finely as `precision` says."""
+    precision: str = "hidden"
     gender: str | None = None
     seeks: Sequence[str] = ()
     goals: Sequence[str] = ()
@@ -48,6 +54,7 @@ class People:
 
     def __init__(self) -> None:
         self.ids: list[str] = []
+        self.precision: list[str] = []
         self.row_of: dict[str, int] = {}
         self.tastes = Tastes()
         self._capacity = 0
@@ -56,6 +63,11 @@ class People:
         self.is_shown: Booleans
         """Active, listed, not removed: may be recommended."""
         self.is_active: Booleans
+        self.is_seen: Booleans
+        self.place: npt.NDArray[np.float32]
+        """Latitude and longitude of the middle of the cell that everybody may know of (degrees), and how many
+        metres from it the person can be; 0 metres: no place.
+        """
         self.gender: npt.NDArray[np.uint8]
         self.seeks: npt.NDArray[np.uint8]
         self.goals: npt.NDArray[np.uint64]
@@ -68,6 +80,8 @@ class People:
             "born": np.zeros(0, np.int32),
             "is_shown": np.zeros(0, np.bool_),
             "is_active": np.zeros(0, np.bool_),
+            "is_seen": np.zeros(0, np.bool_),
+            "place": np.zeros((0, 3), np.float32),
             "gender": np.zeros(0, np.uint8),
             "seeks": np.zeros(0, np.uint8),
             "goals": np.zeros(0, np.uint64),
@@ -95,6 +109,10 @@ class People:
         row = self._row(profile.user)
         self.is_active[row] = profile.status == "active"
         self.is_shown[row] = profile.status == "active" and profile.is_listed
+        self.is_seen[row] = profile.is_seen
+        if not profile.is_seen or profile.precision != self.precision[row]:
+            self.place[row] = 0
+        self.precision[row] = profile.precision
         self.born[row] = yyyymmdd(profile.birth_date)
         self.gender[row] = GENDERS.get(profile.gender or "", 0)
         self.seeks[row] = sum({GENDERS[gender] for gender in profile.seeks})
@@ -167,7 +185,7 @@ class People:
         row = self.row_of.pop(user, None)
         if row is None:
             return None
-        self.ids[row] = ""
+        self.ids[row], self.precision[row] = "", "hidden"
         for column in self._columns.values():
             column[row] = 0
         self.tastes.put(row)
@@ -226,11 +244,17 @@ class People:
             fit &= ~np.isin(rows, np.fromiter(blocked, np.int64))
         return fit if self.is_active[viewer] else np.zeros(len(rows), np.bool_)
 
-    def apart_m(self, viewer: int, rows: Rows) -> Floats:  # noqa: ARG002
-        """Return how far the viewer and each row are apart at the most, by what each shows to everybody; nan
-        where that says nothing.
+    def apart_m(self, viewer: int, rows: Rows) -> Floats:
+        """Return how far the viewer and each row are apart at the most (metres), by what each shows to
+        everybody; nan where one of them shows nothing. A bound, so that a limit that it keeps is kept.
         """
-        return np.full(len(rows), np.nan)
+        found = np.full(len(rows), np.nan)
+        mine, theirs = self.place[viewer].astype(np.float64), self.place[rows].astype(np.float64)
+        if self.is_seen[viewer] and mine[2]:
+            at = np.flatnonzero(self.is_seen[rows] & (theirs[:, 2] > 0))
+            found[at] = distances_m(mine[0], mine[1], theirs[at, 0], theirs[at, 1])
+            found[at] += mine[2] + theirs[at, 2] + ROUNDING_M
+        return found
 
     def decided(self, row: int) -> Rows:
         """Return whom this person has decided on or matched with, and who has passed this person: none of
@@ -256,6 +280,7 @@ class People:
         if row is None:
             row = self.row_of[user] = len(self.ids)
             self.ids.append(user)
+            self.precision.append("hidden")
             self.given.append(None)
             self.received.append(None)
             if row >= self._capacity:

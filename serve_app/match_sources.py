@@ -7,6 +7,7 @@ nobody asks for recommendations does none of it, and does not read the libraries
 import asyncio
 import logging
 import time
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -107,6 +108,7 @@ class MatchSources:
     async def _make_vectors(self) -> None:
         began_s = time.monotonic()
         self._erased.clear()
+        await asyncio.to_thread(import_module, "matching.embedding")  # seconds, and requests come through
         made = await asyncio.to_thread(_neighbours, await material(self._people))
         for row in self._erased:
             made.remove(row)
@@ -114,12 +116,11 @@ class MatchSources:
         log.info("vectors of %d people in %.1f s", len(made), time.monotonic() - began_s)
 
     async def _make_map(self) -> None:
-        from matching.interests import interest_map  # noqa: PLC0415 - scikit-learn, for whoever asks
-
+        interests = await asyncio.to_thread(import_module, "matching.interests")
         table = self._people.tastes.interests
         shown = np.flatnonzero(self._people.is_shown[: len(self._people)])
         self._map = await asyncio.to_thread(
-            interest_map,
+            interests.interest_map,
             table.table[: len(self._people)].copy(),
             np.array(table.vocabulary.uses),
             list(table.vocabulary.words),
@@ -136,7 +137,7 @@ def _neighbours(found: "Material") -> "Neighbours":
 
 async def material(people: People) -> "Material":
     """A copy of what vectors are made of, while requests come through."""
-    from matching.embedding import Material  # noqa: PLC0415
+    from matching.embedding import Material  # noqa: PLC0415 - as above
 
     count = len(people)
     pairs, owners = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]

@@ -26,6 +26,7 @@ from matching.tastes import Rows
 from matching.two_stage import PairModel, Wish, recommend, scores_of
 from serve_app.match_models import NAME as MODEL
 from serve_app.match_models import Models
+from serve_app.match_places import MatchPlaces
 from serve_app.match_sources import MatchSources
 from storage import feed
 from storage.decisions import TallyRow
@@ -86,6 +87,7 @@ class MatcherService:
         self.people = People()
         self.models = Models()
         self.sources = MatchSources(self.people, config.privacy_k)
+        self.places = MatchPlaces(self.people, config.redis_url, config.privacy_k)
         self._today = today
         self._pool: Any = None
         self._cursor: feed.Cursor
@@ -119,6 +121,7 @@ class MatcherService:
 
     async def stop(self) -> None:
         self.sources.stop()
+        await self.places.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -152,6 +155,7 @@ class MatcherService:
         them see, with the upper bound of each distance in metres.
         """
         near = near[:MOST_NEAR]
+        self.places.refresh()
         await self._meet({viewer, *(user for user, _ in near)})
         with self._timed():
             wish = Wish(viewer, near, limit, yyyymmdd(self._today()))
@@ -222,6 +226,8 @@ class MatcherService:
                     status=person.status,
                     birth_date=person.birth_date,
                     is_listed=person.is_listed,
+                    is_seen=person.is_seen,
+                    precision=person.precision,
                     gender=person.gender,
                     seeks=person.seeks,
                     goals=person.goals,

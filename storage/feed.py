@@ -35,11 +35,15 @@ _COPY_HEAD, _COPY_TAIL = 19, 2
 
 @dataclass(frozen=True, slots=True)
 class PersonRow:
-    """A person's account and preferences; without preferences, the defaults of that table."""
+    """A person's account and preferences; without preferences, the defaults of that table. `is_seen`: their
+    audience is everybody, and they are no ghost.
+    """
 
     user: str
     status: str
     birth_date: date
+    is_seen: bool
+    precision: str
     is_listed: bool
     gender: str | None
     seeks: list[str]
@@ -85,7 +89,9 @@ class Feed:
 
 
 _PERSON = """
-    SELECT u.id::text, u.status, u.birth_date, coalesce(p.is_listed, true), p.gender, coalesce(p.seeks, '{}'),
+    SELECT u.id::text, u.status, u.birth_date,
+           u.visibility_audience = 'everyone' AND NOT coalesce(u.ghost_until > now(), false),
+           u.visibility_precision, coalesce(p.is_listed, true), p.gender, coalesce(p.seeks, '{}'),
            coalesce(p.goals, '{}'), coalesce(p.age_from, 18), coalesce(p.age_to, 150), p.within_m,
            coalesce(p.interests, '{}'), p.answers, p.values_21
     FROM users u LEFT JOIN preferences p ON p.user_id = u.id

@@ -10,8 +10,6 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
-from geo.cells import Cell, centre_of, edge_m, parent_of, resolution_of
-from geo.privacy import RES_ANONYMITY_COARSEST, Precision, strangers_resolution
 from matching import batch, pair_features, sources
 from matching.arrays import Booleans, Floats, Integers
 from matching.artefact import PeopleModel
@@ -19,13 +17,12 @@ from matching.pair_features import Person
 from matching.population import Bits, Population, never_shown
 from matching.tally import PRIOR
 from matching.trained import rates_of
+from matching.whereabouts import shown_to_strangers, whereabouts
 from storage.recommending import PersonColumns, Snapshot
 
 GENDERS = {"woman": 1, "man": 2, "other": 4}
 MOST_GOALS = 63
 """Kinds of goals that are told apart; further ones count as one."""
-CELL_REACH = 1.2
-"""No corner of a cell is farther from its middle, in mean edges of its resolution."""
 EVERYONE = "everyone"
 
 
@@ -118,7 +115,9 @@ def _population(
     people: Sequence[PersonColumns], cells: Mapping[str, str], never: Integers, today: date, privacy_k: int
 ) -> Population:
     count = len(people)
-    lat, lon, blur_m = _where(people, cells, privacy_k)
+    lat, lon, blur_m = whereabouts(
+        [shown_to_strangers(cells.get(each.user), each.precision) for each in people], privacy_k
+    )
 
     def numbers(values: Sequence[float]) -> Floats:
         return np.array(values, dtype=np.float64)
@@ -163,36 +162,3 @@ def _tags(people: Sequence[PersonColumns]) -> csr_array:
             columns.append(known.setdefault(tag, len(known)))
     ones = np.ones(len(rows), dtype=np.float32)
     return csr_array((ones, (rows, columns)), shape=(len(people), max(len(known), 1)))
-
-
-def _where(
-    people: Sequence[PersonColumns], cells: Mapping[str, str], privacy_k: int
-) -> tuple[Floats, Floats, Floats]:
-    """Return the middle of the cell that strangers may know of each, and how far from it they can be.
-
-    A cell with fewer than `privacy_k` people is not told: the next coarser one that has so many is, down to
-    RES_ANONYMITY_COARSEST (GEO-21).
-    """
-    shown: list[Cell | None] = []
-    for each in people:
-        finest = strangers_resolution(Precision(each.precision))
-        cell = Cell(cells[each.user]) if each.user in cells else None
-        shown.append(
-            None if cell is None or finest is None else parent_of(cell, min(finest, resolution_of(cell)))
-        )
-    crowd: dict[Cell, int] = {}
-    for cell in filter(None, shown):
-        for res in range(RES_ANONYMITY_COARSEST, resolution_of(cell) + 1):
-            wider = parent_of(cell, res)
-            crowd[wider] = crowd.get(wider, 0) + 1
-    lat, lon, blur_m = (np.full(len(people), np.nan) for _ in range(3))
-    for number, cell in enumerate(shown):
-        told = cell
-        while told is not None and crowd.get(told, privacy_k) < privacy_k:
-            res = resolution_of(told)
-            told = parent_of(told, res - 1) if res > RES_ANONYMITY_COARSEST else None
-        if told is not None:
-            centre = centre_of(told)
-            lat[number], lon[number] = centre.lat, centre.lon
-            blur_m[number] = CELL_REACH * edge_m(resolution_of(told))
-    return lat, lon, blur_m

@@ -14,8 +14,8 @@ NOW = datetime(2026, 11, 26, tzinfo=UTC)
 
 
 @asynccontextmanager
-async def matcher(database_url: str, k: int = 1) -> AsyncIterator[MatcherService]:
-    service = MatcherService(MatcherConfig(database_url, privacy_k=k), today=lambda: TODAY)
+async def matcher(database_url: str, k: int = 1, redis_url: str = "") -> AsyncIterator[MatcherService]:
+    service = MatcherService(MatcherConfig(database_url, redis_url, k), today=lambda: TODAY)
     await service.start()
     try:
         yield service

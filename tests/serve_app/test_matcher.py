@@ -1,11 +1,13 @@
 """The Matcher over a real Postgres: who suits whom, and how it keeps up (MATCH-1, 6, 8, ML-12)."""
 
+import asyncpg
 import pytest
 from match_people import NOW, matcher, person, prefer
 
 from identity.connections import Action
 from identity.pairs import act
 from matching.answers import BASELINE, NO_SCORE
+from storage.decisions import append, lock_both
 from storage.ids import UserId, new_id
 
 
@@ -92,3 +94,36 @@ async def test_who_is_erased_is_gone_at_once(pool, database_url):
         service.heard("erased", other)
         assert await users_for(service, one) == []
         assert (await service.score([(one, [other])])).scores == [[NO_SCORE]]
+
+
+async def test_what_commits_late_is_taken_in_its_order_and_nothing_twice(pool, database_url):
+    one, other, third, fourth = [await person(pool) for _ in range(4)]
+
+    def known(service):
+        name = dict(enumerate(service.people.ids))
+        return {
+            user: [(name[pair >> 1], pair & 1) for pair in service.people.given[row] or ()]
+            for user, row in service.people.row_of.items()
+        }
+
+    async with matcher(database_url) as service:
+        slow = await asyncpg.connect(database_url)
+        begun = slow.transaction()
+        await begun.start()
+        await lock_both(slow, one, other)
+        await append(slow, one, other, likes=True, at=NOW)
+        await act(pool, third, fourth, Action.PASS, NOW)
+        assert not await service.catch_up(), "a transaction that runs holds the rest back"
+        assert known(service)[third] == []
+        await begun.commit()
+        await slow.close()
+        await act(pool, other, third, Action.REQUEST, NOW)
+        while not await service.catch_up():
+            pass
+        await service.catch_up()
+        assert known(service)[one] == [(other, 1)]
+        async with matcher(database_url) as fresh:
+            assert known(fresh) == known(service)
+            assert fresh.people.tally[: len(fresh.people)].sum(axis=0).tolist() == (
+                service.people.tally[: len(service.people)].sum(axis=0).tolist()
+            )
