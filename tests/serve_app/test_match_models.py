@@ -48,6 +48,10 @@ def swaps(result):
     return metrics.counter("match_model_swaps", result=result).n
 
 
+def scores(answer):
+    return {row.user: row.score for row in answer.rows}
+
+
 async def asked_for(service, version, viewer):
     """Back when this version answers."""
     async with asyncio.timeout(10):
@@ -68,18 +72,16 @@ async def test_a_swap_under_load_drops_nothing_and_mixes_nothing(pool, database_
             await point(pool, "champion", version)
             await asked_for(service, version, viewers[0])
             expected[version] = {
-                viewer: [(row.user, row.score) for row in (await service.recommend(viewer, [], 5)).rows]
-                for viewer in viewers
+                viewer: scores(await service.recommend(viewer, [], 20)) for viewer in viewers
             }
         assert expected[one] != expected[other]
         seen, wrong, is_over = [], [], asyncio.Event()
 
         async def ask(viewer):
             while not is_over.is_set():
-                answer = await service.recommend(viewer, [], 5)
-                said = [(row.user, row.score) for row in answer.rows]
+                answer = await service.recommend(viewer, [], 20)
                 seen.append(answer.model)
-                if said != expected[answer.model][viewer]:
+                if scores(answer) != expected[answer.model][viewer]:
                     wrong.append((answer.model, viewer))
                 await asyncio.sleep(0)
 
