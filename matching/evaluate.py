@@ -105,7 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     gowalla.add_argument("--test", type=Path, required=True)
     gowalla.add_argument("--method", choices=places.METHODS, default=places.METHODS[0])
     met = task("encounters", encounters.__doc__ or "", _encounters)
-    met.add_argument("--contacts", type=Path, required=True, help="a line: time, person, person")
+    met.add_argument(
+        "--contacts", type=Path, required=True, help="a line: time, person, person[, circle, circle]"
+    )
     return parser
 
 
@@ -116,7 +118,7 @@ def _digest(path: Path) -> str:
 
 
 def _waves(words: list[str] | None) -> list[int] | None:
-    return None if words is None else [int(wave) for word in words for wave in word.split(",") if wave]
+    return None if words is None else [int(wave) for word in words for wave in word.replace(",", " ").split()]
 
 
 def _speed_dating(options: argparse.Namespace) -> dict[str, Any]:

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from matching.encounters import DAY_S, Contacts, adamic_adar, pair_features, recency_weighted, walks
+from matching.encounters import (
+    DAY_S,
+    Contacts,
+    adamic_adar,
+    circle_features,
+    pair_features,
+    recency_weighted,
+    walks,
+)
 from matching.evaluate import main
 
 
@@ -39,7 +47,7 @@ def test_contacts_fade_by_half_a_half_life():
 def test_every_feature_of_a_pair_is_the_same_from_both_sides(seed):
     chance = np.random.default_rng(seed)
     amounts = np.array([met(seed + day) * chance.integers(1, 9) for day in range(3)], dtype=float)
-    features = pair_features(amounts, np.array([3.0, 2.0, 1.0]))
+    features = pair_features(amounts, np.array([3.0, 2.0, 1.0]), np.arange(12) % 3)
     assert features == pytest.approx(features.transpose(1, 0, 2))
     assert np.isfinite(features).all()
 
@@ -58,7 +66,7 @@ def fixture_contacts(tmp_path):
     """Two circles of people; each day each meets some of the own circle."""
     chance = np.random.default_rng(1)
     lines = [
-        f"{day * DAY_S + 40_000} {one} {other} x y"
+        f"{day * DAY_S + 40_000} {one} {other}"
         for day in range(5)
         for one in range(24)
         for other in range(one)
@@ -89,3 +97,23 @@ def test_the_asked_day_changes_no_earlier_score(contacts, tmp_path, capsys):
         days.append(json.loads(capsys.readouterr().out.splitlines()[-1])["asked_days"])
     assert days[0][0] == days[1][0]
     assert Contacts.read(cut).amounts.shape == (4, 24, 24)
+
+
+def test_circles_count_who_met_within_and_between_them(tmp_path):
+    path = tmp_path / "contacts"
+    path.write_text("0 a b x x\n20 a c x y\n40 d c y y")
+    contacts = Contacts.read(path)
+    assert contacts.circles.tolist() == [0, 0, 1, 1]
+    same, density = circle_features(contacts.amounts[0] > 0, contacts.circles)
+    assert same[0].tolist() == [1, 1, 0, 0]
+    assert np.exp(density[0]) == pytest.approx([0.501, 0.501, 0.251, 0.251])
+    assert Contacts.read(_without_circles(path, tmp_path)).circles.tolist() == [0, 0, 0, 0]
+    path.write_text("0 a b x x\n20 a c y y")
+    with pytest.raises(ValueError, match="two circles"):
+        Contacts.read(path)
+
+
+def _without_circles(path, folder):
+    bare = folder / "bare"
+    bare.write_text("\n".join(" ".join(line.split()[:3]) for line in path.read_text().splitlines()))
+    return bare

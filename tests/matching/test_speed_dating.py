@@ -152,6 +152,9 @@ def test_kept_evenings_know_nothing_of_each_other_but_online_their_past(data, ca
     assert found["baseline"]["decision_auc"] == pytest.approx(0.5)
     assert found["online"]["baseline"]["decision_auc"] > 0.6
     assert len(found["sha256"]) == 64
+    spaced = [*arguments[:4], "2 3", *arguments[5:]]
+    assert main(spaced) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == found
     assert main([*arguments, "--train-waves", "2"]) == 2
     with pytest.raises(ValueError, match="no evening"):
         named_evenings(read(data), [9], None, 0)
