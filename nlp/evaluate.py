@@ -13,6 +13,7 @@ from nlp import labelled, valence
 from nlp.bundle import FILE
 from nlp.encoder import MissingExtraError
 from nlp.models import Head, Heads
+from nlp.train import add_names
 from nlp.training import evaluated
 
 HEAD = f"""
@@ -63,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         head.add_argument("--model", type=Path, required=True, help="folder or bundle")
         head.add_argument("--text", type=Path, required=True)
         head.add_argument("--labels", type=Path)
-        head.add_argument("--mapping", type=Path, help="names of numbered labels, as in training")
+        add_names(head)
     ground = task("valence", valence.__doc__ or "", _valence)
     ground.add_argument("--data", type=Path, nargs="+", required=True)
     ground.add_argument("--seed", type=int, default=0)

@@ -35,7 +35,7 @@ CHECKPOINT = "checkpoint.pt"
 class Recipe:
     """Chosen by cross-validation on TweetEval's training and validation texts (docs/decisions/0250)."""
 
-    epochs: int = 4
+    epochs: int = 3
     batch: int = 16
     rate: float = 1e-4
     """Of the top layer at the peak; each layer below has `rate_below` of the one above."""

@@ -3,7 +3,8 @@
 texts   a text a line, UTF-8; or a .tsv whose first two columns are text and labels (GoEmotions), then without
         a file of labels
 labels  a line for each text: a label, or several with commas between; numbers or names
-mapping names of numbered labels, a line each: `0<TAB>anger`, or just names in their order
+mapping names of numbered labels, a line each: `0<TAB>anger`, or just names in their order; on the command
+        line --names anger,joy,… does the same
 """
 
 import hashlib
@@ -52,7 +53,7 @@ class Labelled:
 def read(
     texts: Path,
     labels: Path | None = None,
-    mapping: Path | None = None,
+    mapping: Path | Sequence[str] | None = None,
     known: Sequence[str] | None = None,
 ) -> Labelled:
     """Read labelled texts; ValueError says what is wrong with which file.
@@ -75,7 +76,7 @@ def read(
         said = _lines(labels, digests)
         if len(said) != len(lines):
             raise ValueError(f"{len(lines)} texts in {texts.name} but {len(said)} labels in {labels.name}")
-    names = {} if mapping is None else _mapping(mapping, digests)
+    names = _mapping(mapping, digests) if isinstance(mapping, Path) else _numbered(mapping or ())
     each = [tuple(names.get(label.strip(), label.strip()) for label in line.split(",")) for line in said]
     each = [tuple(label for label in found if label) for found in each]
     appearing = {label for found in each for label in found}
@@ -112,10 +113,14 @@ def _lines(path: Path, digests: dict[str, str]) -> list[str]:
     return lines
 
 
+def _numbered(names: Sequence[str]) -> dict[str, str]:
+    return {str(number): name.strip() for number, name in enumerate(names)}
+
+
 def _mapping(path: Path, digests: dict[str, str]) -> dict[str, str]:
     rows = [line.split("\t") for line in _lines(path, digests) if line.strip()]
     if all(len(row) == 1 for row in rows):
-        return {str(number): row[0].strip() for number, row in enumerate(rows)}
+        return _numbered([row[0] for row in rows])
     if any(len(row) != 2 for row in rows):
         raise ValueError(f"{path.name}: each line is a name, or a number, a tab and a name")
     return {number.strip(): name.strip() for number, name in rows}

@@ -80,11 +80,23 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     for part in ("train", "val"):
         parser.add_argument(f"--{part}-text", type=Path, required=True)
         parser.add_argument(f"--{part}-labels", type=Path)
-    parser.add_argument("--mapping", type=Path, help="names of numbered labels")
+    add_names(parser)
+    parser.add_argument("--harmful", type=listed, default=[], help="labels that a room's rule takes for harm")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--method", choices=METHODS, default="auto")
     parser.add_argument("--risk", type=float, default=RISK, help=f"default: {RISK}")
     parser.add_argument("--threads", type=int, default=2)
+
+
+def listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def add_names(parser: argparse.ArgumentParser) -> None:
+    """Add the two ways to name numbered labels; read them as `options.mapping`."""
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--mapping", type=Path, help="file with the names of numbered labels")
+    either.add_argument("--names", dest="mapping", type=listed, help="those of 0, 1, …: anger,joy,optimism")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -101,7 +113,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     for seed in range(options.seed, options.seed + options.seeds):
         folder = options.out if options.seeds == 1 else options.out / f"seed-{seed}"
         folder.mkdir(parents=True, exist_ok=True)
-        settings = Settings(seed, method, options.risk, folder, options.threads)
+        settings = Settings(seed, method, options.risk, folder, options.threads, tuple(options.harmful))
         trained[seed] = train(options.task, data, val, settings, to_stderr)
         write(Heads([trained[seed]]), folder)
         to_stderr(

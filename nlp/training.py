@@ -1,6 +1,5 @@
 """From labelled texts to a calibrated head: what the command and the job share (NLP-3, NLP-9)."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +32,8 @@ class Settings:
     folder: Path | None = None
     """Where a fine-tuning keeps its checkpoint; a killed one goes on from it."""
     threads: int = 1
+    harmful: tuple[str, ...] = ()
+    """Labels that a room's policy takes for harm (nlp/verdicts.py); none: by their names."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,9 @@ class Fitted:
 def train(name: str, train: Labelled, val: Labelled, settings: Settings, progress: Progress) -> Head:
     """Return a head trained on `train`, calibrated and thresholded on `val`."""
     _check(train, val)
+    if strange := set(settings.harmful) - set(train.labels):
+        raise ValueError(f"harmful: {', '.join(sorted(strange))}; labels are {', '.join(train.labels)}")
     method = chosen_method(settings.method)
-    began = time.process_time()
     progress(
         f"{name}: {len(train)} texts to train on, {len(val)} to choose on, {method}, seed {settings.seed}"
     )
@@ -81,8 +83,10 @@ def train(name: str, train: Labelled, val: Labelled, settings: Settings, progres
         "tokens_read": TOKENS_READ,
         "train": {"texts": len(train), "labels": train.counts(), "sha256": train.sha256},
         "val": {"texts": len(val), "labels": val.counts(), "sha256": val.sha256, **figures_on_val},
-        "training": {**fitted.about, "cpu_s": round(time.process_time() - began)},
+        "training": fitted.about,
     }
+    if settings.harmful:
+        card["harmful"] = settings.harmful
     return replace(head, card=card)
 
 

@@ -39,7 +39,7 @@ CODE = Path(__file__).parent.parent
 def _fitted(asked: argparse.Namespace, method: str, folder: Path, run: Run) -> bytes:
     data, val = _data(asked)
     folder.mkdir(parents=True, exist_ok=True)
-    settings = Settings(asked.seed, method, asked.risk, folder, asked.threads)
+    settings = Settings(asked.seed, method, asked.risk, folder, asked.threads, tuple(asked.harmful))
     return Heads([train(asked.task, data, val, settings, run.tell)]).save(folder / "model.zip")
 
 
@@ -130,7 +130,7 @@ async def main(database_url: str, asked: argparse.Namespace) -> dict[str, Any]:
         path
         for path in (
             *(asked.train_text, asked.train_labels, asked.val_text, asked.val_labels),
-            *(asked.judge_text, asked.judge_labels, asked.mapping),
+            *(asked.judge_text, asked.judge_labels),
         )
         if path is not None
     ]
@@ -139,6 +139,8 @@ async def main(database_url: str, asked: argparse.Namespace) -> dict[str, Any]:
         "method": method,
         "seed": asked.seed,
         "risk": asked.risk,
+        "harmful": asked.harmful,
+        "mapping": str(asked.mapping or ""),
         "files": [hashlib.sha256(path.read_bytes()).hexdigest() for path in files],
         "promote": "no" if asked.no_promote else "force" if asked.force else "gate",
         "code": code_version(CODE),

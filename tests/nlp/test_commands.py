@@ -6,6 +6,7 @@ import pytest
 
 from nlp import evaluate, train
 from nlp.extra import missing
+from nlp.models import Heads
 
 
 def files(folder, name, data):
@@ -78,6 +79,23 @@ def test_without_torch_fine_tuning_says_how_to_install_it(trained, capsys):
     said = capsys.readouterr().err
     assert "torch" in said
     assert "make train-extra" in said
+
+
+def test_numbered_labels_are_named_and_what_is_harmful_is_on_the_card(feelings, tmp_path, capsys):
+    given = [*files(tmp_path, "train", feelings[0]), *files(tmp_path, "val", feelings[1])]
+    for name, data in zip(("train", "val"), feelings, strict=True):
+        (tmp_path / f"{name}_labels.txt").write_text("".join(f"{one}\n" for one in data.single), "utf-8")
+    asked = ["emotion", *given, "--method", "frozen", "--names", "anger,joy", "--out", str(tmp_path / "out")]
+    assert train.main([*asked, "--harmful", "rage"]) == 2
+    assert "harmful: rage; labels are anger, joy" in capsys.readouterr().err
+    assert train.main([*asked, "--harmful", "anger"]) == 0
+    head = Heads.load(tmp_path / "out").heads["emotion"]
+    assert head.labels == ("anger", "joy")
+    assert head.card["harmful"] == ["anger"]
+    judged = ["--text", given[5], "--labels", given[7], "--names", "anger,joy", "--json"]
+    assert evaluate.main(["emotion", "--model", str(tmp_path / "out"), *judged]) == 0
+    assert evaluate.main(["emotion", "--model", str(tmp_path / "out"), *judged[:4]]) == 2
+    assert "labels known here are anger, joy" in capsys.readouterr().err
 
 
 def test_several_labels_a_text_make_a_head_that_says_several(tmp_path, capsys):

@@ -23,6 +23,7 @@ def test_numbers_names_and_mapped_numbers(tmp_path):
     assert named.labels == ("anger", "joy")
     assert named.single.tolist() == [1, 0, 1]
     assert read(files["texts"], pairs["short"], pairs["order"]).labels == ("anger", "joy")
+    assert read(files["texts"], pairs["short"], ["anger", " joy"]).labels == ("anger", "joy")
 
 
 def test_a_text_may_have_several_labels_and_a_table_both_columns(tmp_path):
