@@ -8,9 +8,9 @@ and matches a place of a list, effective matches (each answers at most --attenti
 the Gini coefficient of how often each is shown. Beside it lists of the same candidates by popularity (how
 often liked), by popularity and selectivity both ways, by chance, and by the truth itself.
 
-Live: --live people ask /v1/matches through HTTP; what they are shown is judged alike. They decide by the
-truth through POST /v1/decisions, and those they like may answer; then features and train run again on a log
-that holds these decisions with the model whose scores were seen.
+Live: --live people ask /v1/matches by HTTP and follow the channel `scores` by WebSocket; what they are shown
+is judged alike. They decide by the truth through POST /v1/decisions, and those they like may answer; then
+features and train run again on a log that holds these decisions with the model whose scores were seen.
 
 Expectations are exact under the truth, so the figures' only chance is the city's (--seed). Not judged here:
 what people do who are not of this kind.
@@ -23,9 +23,7 @@ import json
 import signal
 import sys
 import time
-import urllib.error
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -34,14 +32,12 @@ from benchmarks import city_truth, plot, results
 from benchmarks.city import City
 from benchmarks.city_engine import CityEngine
 from benchmarks.city_lists import LENGTHS, Shown, outcomes, references
+from benchmarks.city_live import decide, followed, live
 from benchmarks.city_store import Stored, numbered, store
 from benchmarks.machine import describe
 from benchmarks.servers import engine, free_port
 
-QUICK_USERS = 3_000
-_AT_ONCE = 4
-"""People who ask at one time: latencies are of an engine that is not saturated."""
-
+QUICK_USERS = 10_000
 Say = Callable[[str], None]
 OURS, POPULARITY = "model, capped", "popularity"
 
@@ -59,90 +55,6 @@ def written(ours: CityEngine, stored: Stored) -> Shown:
     )
     found = np.array(list(columns), dtype=np.int64).reshape(-1, 3)
     return Shown(found[:, 0], found[:, 1], found[:, 2])
-
-
-def live(
-    ours: CityEngine, city: City, stored: Stored, given: argparse.Namespace
-) -> tuple[Shown, dict[str, Any], list[tuple[int, str, dict[str, Any]]]]:
-    """Lists that people get from /v1/matches, with latencies; and each item with who was told."""
-    chance = np.random.default_rng([given.seed, 4])
-    there = np.flatnonzero(~city.people.is_paused & city.people.is_listed)
-    asking = chance.choice(there, min(given.live, len(there)), replace=False)
-    tokens = ours.tokens([stored.people[number] for number in asking])
-    number = numbered(stored)
-
-    def ask(token: str) -> tuple[float, dict[str, Any]]:
-        begun_s = time.perf_counter()
-        page = ours.server.request("GET", f"/v1/matches?limit={given.slots}", token=token)
-        return time.perf_counter() - begun_s, page
-
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
-        pages = list(threads.map(ask, tokens))
-    items = [
-        (int(person), token, item)
-        for person, token, (_, page) in zip(asking, tokens, pages, strict=True)
-        for item in page["items"]
-        if item["user"] in number
-    ]
-    place: dict[int, int] = {}
-    for person, _, item in items:
-        place[person] = item["place"] = place.get(person, 0) + 1
-    shown = Shown(
-        np.array([person for person, _, _ in items], dtype=np.int64),
-        np.array([number[item["user"]] for _, _, item in items], dtype=np.int64),
-        np.array([item["place"] for _, _, item in items], dtype=np.int64),
-    )
-    spent_ms = sorted(1_000 * seconds for seconds, _ in pages)
-    return (
-        shown,
-        {
-            "people": len(asking),
-            "models": sorted({str(page["model"]) for _, page in pages}),
-            "live": sum(bool(page["live"]) for _, page in pages),
-            "p50_ms": round(results.quantile(spent_ms, 0.5), 1),
-            "p99_ms": round(results.quantile(spent_ms, 0.99), 1),
-        },
-        items,
-    )
-
-
-def decide(
-    ours: CityEngine, city: City, stored: Stored, items: list[tuple[int, str, dict[str, Any]]], seed: int
-) -> dict[str, Any]:
-    """Everybody of the live lists decides by the truth through HTTP; who is liked answers with REPLY."""
-    chance, number, people = np.random.default_rng([seed, 5]), numbered(stored), city.people
-    shown = np.array([number[item["user"]] for _, _, item in items], dtype=np.int64)
-    viewer = np.array([person for person, _, _ in items], dtype=np.int64)
-    forward, backward = city_truth.likes(people, viewer, shown), city_truth.likes(people, shown, viewer)
-    likes = chance.random(len(items)) < forward
-    answers = likes & (chance.random(len(items)) < 0.7)
-    says = chance.random(len(items)) < backward
-    tokens = dict(
-        zip(
-            np.unique(shown[answers]).tolist(),
-            ours.tokens([stored.people[each] for each in np.unique(shown[answers])]),
-            strict=True,
-        )
-    )
-    counts = {"decisions": 0, "likes": 0, "matches": 0, "refused": 0}
-
-    def post(token: str, user: str, like: bool, item: dict[str, Any]) -> bool:
-        body = {"user": user, "like": like, "model": item["model"], "source": item["source"]}
-        try:
-            answer = ours.server.request("POST", "/v1/decisions", body, token)
-        except urllib.error.HTTPError:
-            counts["refused"] += 1
-            return False
-        counts["decisions"] += 1
-        return bool(answer["match"])
-
-    for at, (person, token, item) in enumerate(items):
-        post(token, item["user"], bool(likes[at]), item)
-        counts["likes"] += int(likes[at])
-        if answers[at]:
-            matched = post(tokens[int(shown[at])], stored.people[person], bool(says[at]), item)
-            counts["matches"] += matched
-    return counts | {"matches_expected": round(float((forward * backward * 0.7).sum()), 1)}
 
 
 def judged(city: City, lists: dict[str, Shown], given: argparse.Namespace) -> dict[str, Any]:
@@ -208,6 +120,14 @@ def measure(ours: CityEngine, given: argparse.Namespace, say: Say) -> dict[str, 
         "popularity_of_the_same_people": city_truth.outcome(
             city.people, same.viewer, same.shown, given.attention
         ).row(),
+    }
+    say("follows scores")
+    tokens = list(dict.fromkeys((person, token) for person, token, _ in items))
+    serving = str(jobs["recommend"]["model"])
+    scored, figures = followed(ours, stored, tokens, serving, given.slots)
+    found["scores"] = figures | {
+        "serving": serving,
+        "outcome": city_truth.outcome(city.people, scored.viewer, scored.shown, given.attention).row(),
     }
     say("decides live")
     found["live"]["decisions"] = decide(ours, city, stored, items, given.seed)
