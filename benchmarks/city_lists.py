@@ -10,6 +10,7 @@ from benchmarks import city_truth, city_world
 from benchmarks.city import City
 from benchmarks.city_people import Booleans, Integers
 from matching import batch
+from matching.artefact import PeopleModel
 from matching.batch import Edges, World
 from matching.shortlist import shortlist
 
@@ -54,26 +55,34 @@ def candidates(world: World, seed: int) -> Edges:
     return Edges.together(parts)
 
 
-def references(city: City, slots: int, cap: int, seed: int) -> dict[str, Shown]:
-    """Lists of the same candidates: by popularity (how often liked), by popularity and selectivity both
-    ways, by chance, and by the truth itself, without and with caps.
+def _by_model(world: World, edges: Edges) -> Edges:
+    """The edges with both directions by the world's model, some at a time."""
+    forward, backward = [], []
+    for start in range(0, len(edges), 200_000):
+        part = edges.take(np.arange(start, min(start + 200_000, len(edges))))
+        forward.append(batch.probabilities(world, part.viewer, part.shown))
+        backward.append(batch.probabilities(world, part.shown, part.viewer))
+    return replace(edges, forward=np.concatenate(forward), backward=np.concatenate(backward))
+
+
+def references(city: City, model: PeopleModel | None, slots: int, cap: int, seed: int) -> dict[str, Shown]:
+    """Lists of the same candidates: by the model without caps, by popularity (how often liked), by popularity
+    and selectivity both ways, by chance, and by the truth itself, without and with caps.
     """
     people, count = city.people, len(city.people)
     world = city_world.world(people, city.history, None, seed)
     edges = candidates(world, seed)
     popular = batch.by_popularity(edges, world.rates)
     anything = np.random.default_rng([seed, 3]).random(len(edges))
-    either = replace(
-        edges,
-        forward=batch.probabilities(world, edges.viewer, edges.shown),
-        backward=batch.probabilities(world, edges.shown, edges.viewer),
-    )
+    either = _by_model(world, edges)
+    uncapped = either if model is None else _by_model(replace(world, model=model), edges)
     true = replace(
         edges,
         forward=city_truth.likes(people, edges.viewer, edges.shown),
         backward=city_truth.likes(people, edges.shown, edges.viewer),
     )
     return {
+        "model, uncapped": of_edges(batch.show_best(uncapped, count, slots)),
         "random": of_edges(
             batch.show_best(replace(edges, forward=anything, backward=anything), count, slots)
         ),

@@ -6,7 +6,8 @@ visits. Then, as a data scientist would, jobs are submitted to the engine's Ray:
 and recommend. What the batch wrote is read from its table, and the truth says what these lists lead to: likes
 and matches a place of a list, effective matches (each answers at most --attention of those who saw them), and
 the Gini coefficient of how often each is shown. Beside it lists of the same candidates by popularity (how
-often liked), by popularity and selectivity both ways, by chance, and by the truth itself.
+often liked), by popularity and selectivity both ways, by chance, by the truth itself, and by the model
+without caps.
 
 Live: --live people ask /v1/matches by HTTP and follow the channel `scores` by WebSocket; what they are shown
 is judged alike. They decide by the truth through POST /v1/decisions, and those they like may answer; then
@@ -36,10 +37,12 @@ from benchmarks.city_live import decide, followed, live
 from benchmarks.city_store import Stored, numbered, store
 from benchmarks.machine import describe
 from benchmarks.servers import engine, free_port
+from matching import artefact
+from matching.artefact import PeopleModel
 
 QUICK_USERS = 10_000
 Say = Callable[[str], None]
-OURS, POPULARITY = "model, capped", "popularity"
+OURS, UNCAPPED, POPULARITY = "model, capped", "model, uncapped", "popularity"
 
 
 def written(ours: CityEngine, stored: Stored) -> Shown:
@@ -57,22 +60,32 @@ def written(ours: CityEngine, stored: Stored) -> Shown:
     return Shown(found[:, 0], found[:, 1], found[:, 2])
 
 
+def served(ours: CityEngine) -> PeopleModel | None:
+    """The model that serves; None is the baseline."""
+    rows = ours.ask(
+        "SELECT b.bytes FROM model_aliases a JOIN models m USING (name, version) "
+        "JOIN blobs b ON b.sha256 = m.blob_sha256 WHERE a.name = 'people' AND a.alias = 'champion'"
+    )
+    return artefact.read(bytes(rows[0][0])) if rows else None
+
+
 def judged(city: City, lists: dict[str, Shown], given: argparse.Namespace) -> dict[str, Any]:
     """Outcomes, and ours as ratios of popularity's at the full length."""
     found = outcomes(city, lists, given.attention)
-    ours, popular = (found[name][str(given.slots)] for name in (OURS, POPULARITY))
-    return {
-        "lists": found,
-        "ours_over_popularity": {
-            key: round(ours[key] / popular[key], 3)
+    popular = found[POPULARITY][str(given.slots)]
+    ratios = {
+        name: {
+            key: round(found[name][str(given.slots)][key] / popular[key], 3)
             for key in ("likes_per_slot", "matches_per_slot", "effective_matches_per_slot", "gini")
-        },
+        }
+        for name in (OURS, UNCAPPED)
     }
+    return {"lists": found, "over_popularity": ratios}
 
 
 def panels(found: dict[str, Any]) -> list[plot.Panel]:
     """Against the lists' length."""
-    names = (OURS, POPULARITY, "random", "truth, capped")
+    names = (OURS, UNCAPPED, POPULARITY, "truth, capped")
     return [
         plot.Panel(
             title,
@@ -109,7 +122,7 @@ def measure(ours: CityEngine, given: argparse.Namespace, say: Say) -> dict[str, 
         say(f"{job[0]}: {seconds:.0f} s")
     say("reads the lists and asks the truth")
     lists = {OURS: written(ours, stored)}
-    lists |= references(city, given.slots, given.cap, given.seed)
+    lists |= references(city, served(ours), given.slots, given.cap, given.seed)
     found |= judged(city, lists, given)
     say("asks live")
     shown, figures, items = live(ours, city, stored, given)
@@ -193,7 +206,7 @@ def main() -> None:
     path = results.write(name, {"machine": machine, "settings": settings, "rows": found})
     plot.write(path.with_suffix(".svg"), panels(found["lists"]))
     print("written:", path.relative_to(results.FOLDER.parent.parent), "and its plot")
-    print(json.dumps({"ours_over_popularity": found["ours_over_popularity"], "live": found["live"]}))
+    print(json.dumps({"over_popularity": found["over_popularity"], "live": found["live"]}))
 
 
 if __name__ == "__main__":
