@@ -90,7 +90,7 @@ format: setup ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix --quiet .
 
-CLAIMS := room_fanout room_paced many_rooms idle_connections presence_change durable_ack positions positions_growth geo_kernels scaling capacity region_step live_scores text_scoring training batch_people city_rounds city_loop
+CLAIMS := room_fanout room_paced many_rooms idle_connections presence_change durable_ack positions positions_growth geo_kernels scaling capacity region_step two_stage live_scores text_scoring training batch_people city_rounds city_loop
 BENCH := $(if $(QUICK),--quick,)
 
 peers: ## Install the servers that the benchmarks run beside (as root, on Debian)

@@ -83,7 +83,7 @@ async def test_a_swap_under_load_drops_nothing_and_mixes_nothing(pool, database_
                 seen.append(answer.model)
                 if scores(answer) != expected[answer.model][viewer]:
                     wrong.append((answer.model, viewer))
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.002)
 
         asking = [asyncio.create_task(ask(viewer)) for viewer in viewers[:5]]
         for version in (one, other, one):
