@@ -15,6 +15,8 @@ from matching.tally import PRIOR, STRENGTH
 from matching.tastes import Rows
 
 Why = list[tuple[str, float]]
+DIGITS = 2
+"""Of what is told: a further one would say that somebody has just decided (docs/decisions/0230)."""
 FRESH = 400
 """How many of the newest people stand in where the other sources leave room."""
 
@@ -121,7 +123,11 @@ def recommend(
     best = np.argsort(-pair, kind="stable")[: 2 * wish.limit]
     why = scored.why(best[: wish.limit])
     why += [[]] * (len(best) - len(why))
-    columns = (rows[best].tolist(), *(each[best].tolist() for each in (pair, forward, backward)), why)
+    columns = (
+        rows[best].tolist(),
+        *(each[best].round(DIGITS).tolist() for each in (pair, forward, backward)),
+        why,
+    )
     shown = [
         Row(people.ids[row], both, forth, back, found[row], reasons)
         for row, both, forth, back, reasons in zip(*columns, strict=True)

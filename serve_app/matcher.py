@@ -111,7 +111,8 @@ class MatcherService:
         )
         began_s = time.monotonic()
         async with self._pool.acquire() as connection:
-            self._cursor = await feed.everything(connection, self._take)
+            # In a thread, so that the replica goes on saying that it lives.
+            self._cursor = await feed.everything(connection, lambda part: asyncio.to_thread(self._take, part))
         await self.models.follow(self._pool)
         spare_the_collector()
         log.info("%d people in %.1f s", len(self.people), time.monotonic() - began_s)

@@ -6,7 +6,7 @@ reading a change twice does no harm; decisions are appended once each.
 
 import io
 import json
-from collections.abc import AsyncIterator, Callable, Collection, Container
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Container
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -99,25 +99,25 @@ _PERSON = """
 _GONE = ("deleting", "erased")
 
 
-async def everything(connection: Any, take: Callable[[Feed], None]) -> Cursor:
+async def everything(connection: Any, take: Callable[[Feed], Awaitable[None]]) -> Cursor:
     """Gives all there is to `take` in parts, people before what is between them. Returns where to read on."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         settled = await _settled(connection)
         cursor = Cursor(settled, settled)
         async for rows in _parts(connection, _PERSON + "WHERE u.status <> ALL($1)", _GONE):
-            take(Feed(cursor, people=[_person(row) for row in rows]))
+            await take(Feed(cursor, people=[_person(row) for row in rows]))
         async for rows in _parts(
             connection,
             "SELECT user_id::text, given, given_yes, received, received_yes, surprise FROM match_tallies",
         ):
-            take(Feed(cursor, tallies={row[0]: TallyRow(*row[1:]) for row in map(tuple, rows)}))
-        take(Feed(cursor, log=await _log(connection, settled)))
+            await take(Feed(cursor, tallies={row[0]: TallyRow(*row[1:]) for row in map(tuple, rows)}))
+        await take(Feed(cursor, log=await _log(connection, settled)))
         async for rows in _parts(
             connection,
             "SELECT low_id::text, high_id::text, low_blocks OR high_blocks, state = 'matched' "
             "FROM connections WHERE low_blocks OR high_blocks OR state = 'matched'",
         ):
-            take(Feed(cursor, between=[BetweenRow(*row) for row in map(tuple, rows)]))
+            await take(Feed(cursor, between=[BetweenRow(*row) for row in map(tuple, rows)]))
     return cursor
 
 
