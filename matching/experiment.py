@@ -81,16 +81,17 @@ def ratio(numerator: Floats, denominator: Floats) -> tuple[float, float]:
     return value, float(linear.var(ddof=1) / count)
 
 
-def clustered(outcome: Floats, cluster: Integers, treated: Integers) -> Difference:
-    """Return the difference of means per person if whole clusters were assigned.
+def clustered(outcome: Floats, cluster: Integers, treated: Integers, per: Floats | None = None) -> Difference:
+    """Return the difference of means per person, or per unit of `per`, if whole clusters were assigned.
 
     Each cluster is one unit: a ratio of its sum and its size, so people who influence each other are not
     counted as independent. `treated` is 0 or 1 per row, the same within a cluster.
     """
     kinds, place = np.unique(cluster, return_inverse=True)
     sums = np.bincount(place, weights=outcome)
-    sizes = np.bincount(place).astype(np.float64)
-    side = np.bincount(place, weights=treated.astype(np.float64)) / sizes
+    people = np.bincount(place).astype(np.float64)
+    side = np.bincount(place, weights=treated.astype(np.float64)) / people
+    sizes = people if per is None else np.bincount(place, weights=per)
     if not np.isin(side, (0.0, 1.0)).all():
         raise ValueError(f"a cluster of {len(kinds)} is on both sides")
     control, control_variance = ratio(sums[side == 0], sizes[side == 0])

@@ -26,9 +26,11 @@ class Matching(Protocol):
     async def warm(self) -> None:
         """Back when it has answered for the first time, which takes longer than a request waits."""
 
-    async def recommend(self, viewer: str, near: list[tuple[str, float]], limit: int) -> Recommended:
+    async def recommend(
+        self, viewer: str, near: list[tuple[str, float]], limit: int, alias: str = "champion"
+    ) -> Recommended:
         """Up to twice `limit` people, best first; `near` are those seen nearby, with the most metres that
-        they are away.
+        they are away; by the model of `alias`.
         """
 
     async def interest_map(self) -> InterestMap:
@@ -41,7 +43,13 @@ class NoMatcher:
     async def warm(self) -> None:
         """Nothing to wait for."""
 
-    async def recommend(self, viewer: str, near: list[tuple[str, float]], limit: int) -> Recommended:  # noqa: ARG002
+    async def recommend(
+        self,
+        viewer: str,  # noqa: ARG002
+        near: list[tuple[str, float]],  # noqa: ARG002
+        limit: int,  # noqa: ARG002
+        alias: str = "champion",  # noqa: ARG002
+    ) -> Recommended:
         """Raises MatcherAwayError."""
         raise MatcherAwayError
 
@@ -58,9 +66,11 @@ class ServeMatcher:
         self._handle: Any = None
         self._waiting = 0
 
-    async def recommend(self, viewer: str, near: list[tuple[str, float]], limit: int) -> Recommended:
+    async def recommend(
+        self, viewer: str, near: list[tuple[str, float]], limit: int, alias: str = "champion"
+    ) -> Recommended:
         """See Matching."""
-        found: Recommended = await self._ask("recommend", viewer, near, limit)
+        found: Recommended = await self._ask("recommend", viewer, near, limit, alias)
         return found
 
     async def interest_map(self) -> InterestMap:

@@ -10,6 +10,7 @@ from actors import messages as wire
 from actors.protocol import EngineError
 from serve_app.matching import MatcherAwayError
 from serve_app.services import Services
+from serve_app.trials import alias_for
 from storage.ids import UserId
 from storage.recommendations import (
     Kind,
@@ -66,7 +67,10 @@ class Found(Generic[Item]):
 
 async def people_now(here: Services, me: UserId, limit: int) -> Found[Person]:
     """By the Matcher, who is near included. Raises MatcherAwayError."""
-    found = await here.matcher.recommend(me, await _near(here, me), limit)
+    near = await _near(here, me)
+    async with here.pool.acquire() as connection:
+        alias = await alias_for(connection, me)
+    found = await here.matcher.recommend(me, near, limit, alias)
     async with here.pool.acquire() as connection:
         shown = await may_be_shown(connection, me, [row.user for row in found.rows], here.now.date())
     items = [

@@ -80,6 +80,7 @@ async def erase(connection: Any, user: str) -> None:
     """
     await connection.execute("DELETE FROM preferences WHERE user_id = $1", user)
     await connection.execute("DELETE FROM experiment_exposures WHERE user_id = $1", user)
+    await connection.execute("DELETE FROM experiment_units WHERE user_id = $1", user)
     # A proposed group is a row of each of its members, under one id.
     await connection.execute(
         "DELETE FROM recommendations WHERE kind = 'groups' AND subject_id IN "

@@ -171,8 +171,10 @@ class Beside:
     def __init__(self, database_url: str) -> None:
         self.service = MatcherService(MatcherConfig(database_url))
 
-    async def recommend(self, viewer: str, near: list[tuple[str, float]], limit: int) -> Any:
-        return await self.service.recommend(viewer, near, limit)
+    async def recommend(
+        self, viewer: str, near: list[tuple[str, float]], limit: int, alias: str = "champion"
+    ) -> Any:
+        return await self.service.recommend(viewer, near, limit, alias)
 
     async def interest_map(self) -> Any:
         return await self.service.interest_map()
