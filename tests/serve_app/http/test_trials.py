@@ -6,6 +6,7 @@ import numpy as np
 
 from matching import artefact, rank
 from matching.artefact import PeopleModel
+from matching.experiment import assign
 from matching.pair_features import FEATURES, HISTORY
 from matching.tally import PRIOR
 from storage import experiments, registry
@@ -25,10 +26,17 @@ async def test_the_model_that_serves_is_that_of_ones_variant_until_the_experimen
     town.app.state.services.matcher = beside
     people = await town.people(12)
     variants = {"control": Variant(1.0), "new": Variant(1.0, "challenger")}
+    shares = {name: each.share for name, each in variants.items()}
+    # Ids are new each time: a salt that leaves nobody's variant empty.
+    salt = next(
+        salt
+        for salt in map(str, range(100))
+        if len({assign(salt, each.user, shares) for each in people}) == 2
+    )
     async with town.pool.acquire() as connection:
         new = await registry.add_version(connection, "people", made(), lineage={}, metrics={})
         await registry.set_alias(connection, "people", "challenger", new, why="trained", moved_by="test")
-        await experiments.begin(connection, "new-model", "salt-1", "person", variants)
+        await experiments.begin(connection, "new-model", salt, "person", variants)
     await beside.service.start()
     pages = await asyncio.gather(*(each.get(LIVE) for each in people))
     served = {each.user: page["model"] for each, page in zip(people, pages, strict=True)}
