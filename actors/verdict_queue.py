@@ -21,8 +21,13 @@ BATCH = 8
 WINDOW_S = 0.005
 """A text waits so long for others to be sent with."""
 
-CALLS_LIMIT = 4
-"""Batches that may be under way at once; with a scorer that hangs the rest waits for its deadline."""
+CROWD = 4 * BATCH
+"""With more texts waiting the newest are sent first: the oldest are those that would be late anyway, and who
+serves them serves nobody."""
+
+CALLS_LIMIT = 2
+"""Batches that may be under way at once: one is read, one is on its way. With a scorer that hangs the rest
+waits for its deadline."""
 
 CALL_LIMIT_S = 15.0
 """After this a call is given up, whoever hangs."""
@@ -104,7 +109,7 @@ class VerdictQueue:
         while len(self._calls) < CALLS_LIMIT and self._waiting:
             heads = next(iter(self._waiting))
             waiting = self._waiting.pop(heads)
-            batch = list(waiting)[:BATCH]
+            batch = list(waiting)[-BATCH:] if len(waiting) > CROWD else list(waiting)[:BATCH]
             for ask in batch:
                 del waiting[ask]
             self._count -= len(batch)

@@ -290,6 +290,30 @@ async def test_an_erased_person_is_named_in_no_figures(read, monkeypatch) -> Non
     assert Conversation.decoded(row.state).quality.messages == 2
 
 
+async def test_in_a_crowd_the_newest_are_read_first_so_that_some_are_read_in_time() -> None:
+    reader = Reader()
+    reader.open.clear()
+    asks = verdict_queue.VerdictQueue(lambda: reader)
+    told: list[int] = []
+    for n in range(100):
+        asks.ask(f"{n}", ("sentiment",), 30, lambda _, n=n: told.append(n))
+        await asyncio.sleep(0)
+    under_way = len(reader.saw)
+    reader.open.set()
+    async with asyncio.timeout(10):
+        while len(told) < 100:
+            await asyncio.sleep(0.01)
+    assert sorted(told) == list(range(100))
+    order = [int(text) for text in reader.saw[under_way:]]
+    assert order[:8] == list(range(92, 100))
+    left = len(order)
+    while left > verdict_queue.CROWD:
+        left -= verdict_queue.BATCH
+    calm = order[-left:]
+    assert calm == sorted(calm), "when the crowd is gone, in their turn"
+    asks.stop()
+
+
 async def test_what_waits_for_a_scorer_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """NLP-2: the newest goes without, and everybody is told once."""
     monkeypatch.setattr(verdict_queue, "WAITING_LIMIT", 5)
