@@ -51,7 +51,7 @@ class Recipe:
     """Share that the moving average keeps in a step."""
     longest_step: float = 1.0
     """Bound of the gradient's length."""
-    share_of_words: float = 0.3
+    share_of_words: float = 0.2
     """What tf-idf and VADER weigh beside it."""
 
 
