@@ -8,8 +8,10 @@ from matching.answers import InterestMap, Recommended
 
 PATIENCE_S = 1.0
 """How long an answer is waited for."""
-WAITING_LIMIT = 200
-"""Requests of one process that wait for the Matcher; one more is refused."""
+WAITING_LIMIT = 64
+"""Requests of one process that wait for the Matcher, what it does in its second at a bad time; one more is
+refused, or gets a batch's rows, at once.
+"""
 
 WARM_S, RETRY_S = 30.0, 0.5
 
@@ -21,7 +23,11 @@ class MatcherAwayError(Exception):
 
 
 class Matching(Protocol):
-    """Who suits whom. Everything raises MatcherAwayError, but for `warm`."""
+    """Who suits whom. Questions raise MatcherAwayError."""
+
+    @property
+    def is_full(self) -> bool:
+        """As many wait as may."""
 
     async def warm(self) -> None:
         """Back when it has answered for the first time, which takes longer than a request waits."""
@@ -39,6 +45,11 @@ class Matching(Protocol):
 
 class NoMatcher:
     """Of an application that runs without one."""
+
+    @property
+    def is_full(self) -> bool:
+        """Nobody waits."""
+        return False
 
     async def warm(self) -> None:
         """Nothing to wait for."""
@@ -66,6 +77,11 @@ class ServeMatcher:
         self._handle: Any = None
         self._waiting = 0
 
+    @property
+    def is_full(self) -> bool:
+        """See Matching."""
+        return self._waiting >= WAITING_LIMIT
+
     async def recommend(
         self, viewer: str, near: list[tuple[str, float]], limit: int, alias: str = "champion"
     ) -> Recommended:
@@ -90,7 +106,7 @@ class ServeMatcher:
                 return
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
-        if self._waiting >= WAITING_LIMIT:
+        if self.is_full:
             raise MatcherAwayError
         self._waiting += 1
         response: Any = None

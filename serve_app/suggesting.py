@@ -21,7 +21,8 @@ from storage.recommendations import (
     rows_of,
 )
 
-PATIENCE_S = 1.0
+PATIENCE_S = 0.5
+"""How long is waited for who is near; without them there are others to suggest."""
 REACH_M, NEAR_LIMIT = 5_000.0, 50
 LIKELY = 100
 """People whose groups are looked at."""
@@ -67,6 +68,8 @@ class Found(Generic[Item]):
 
 async def people_now(here: Services, me: UserId, limit: int) -> Found[Person]:
     """By the Matcher, who is near included. Raises MatcherAwayError."""
+    if here.matcher.is_full:
+        raise MatcherAwayError  # before anything else is asked for it
     near = await _near(here, me)
     async with here.pool.acquire() as connection:
         alias = await alias_for(connection, me)

@@ -168,6 +168,8 @@ async def engine(database_url: str, valkey_url: str, pool: Any) -> AsyncIterator
 class Beside:
     """The real Matcher, in this process and not yet started."""
 
+    is_full = False
+
     def __init__(self, database_url: str) -> None:
         self.service = MatcherService(MatcherConfig(database_url))
 

@@ -8,17 +8,12 @@ import numpy as np
 import pytest
 
 from matching.live import yyyymmdd
-from serve_app.matching import MatcherAwayError
+from serve_app.matching import NoMatcher
 from storage.ids import new_id
 from storage.recommendations import may_be_shown
 
 BATCH = "/v1/recommendations/people"
 LIVE = "/v1/matches"
-
-
-class Away:
-    async def recommend(self, *_):
-        raise MatcherAwayError
 
 
 @pytest.fixture
@@ -174,7 +169,7 @@ async def test_a_batch_is_told_as_one_and_stands_in_while_the_matcher_is_away(ma
             "why": [{"feature": "age_gap", "effect": 0.25}],
         }
     ]
-    matched.app.state.services.matcher = Away()
+    matched.app.state.services.matcher = NoMatcher()
     assert await ada.get(LIVE) == page
     problem = await cleo.get(LIVE, 503)
     assert (problem["code"], problem["temporary"], problem["retry_ms"]) == (100, True, 1000)
