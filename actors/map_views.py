@@ -2,7 +2,7 @@
 each goes on after a loss. Pure (RT-8).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,8 +32,9 @@ class MapViews:
         rows: Mapping[str, Any],
         now_ms: int,
         new_id: Callable[[], str],
+        keeps: Collection[str] = (),
     ) -> list[Effect]:
-        """A connection wants the map, which shows `rows` to it."""
+        """A connection wants the map, which shows `rows` to it; see `show`."""
         result: dict[str, Any] = {
             "mode": "map", "phase": "live", "pubs": [], "recovered": True,
             "was_recovering": message.epoch != "",
@@ -47,7 +48,7 @@ class MapViews:
             view.epoch, view.seen = message.epoch, MapView(max(message.offset, 0), held)
             view.floor = view.seen.version
             result |= {"epoch": view.epoch, "offset": view.seen.version}
-            return [Answer(asker, result), *_shows(view, rows)]
+            return [Answer(asker, result), *_shows(view, rows, keeps)]
         if before is not None:
             view.takes_after(before)
             view.tells(rows)
@@ -60,10 +61,14 @@ class MapViews:
         result |= {"epoch": view.epoch, "offset": view.seen.version, "recovered": False}
         return [Answer(asker, result | {"state": view.seen.state()})]
 
-    def show(self, rows_for: Callable[[str], Mapping[str, Any]]) -> list[Effect]:
-        """The map changed: `rows_for` says what a user is shown."""
+    def show(self, rows_for: Callable[[str], Mapping[str, Any]], keeps: Collection[str] = ()) -> list[Effect]:
+        """The map changed: `rows_for` says what a user is shown. Besides, whoever holds one of `keeps` goes
+        on holding it: nothing newer is known.
+        """
         return [
-            effect for conn, view in self.views.items() for effect in _shows(view, rows_for(self.users[conn]))
+            effect
+            for conn, view in self.views.items()
+            for effect in _shows(view, rows_for(self.users[conn]), keeps)
         ]
 
     def unsubscribed(self, message: wire.Unsubscribe, gateway: str, now_ms: int) -> None:
@@ -97,7 +102,10 @@ def _view(message: wire.Subscribe, gateway: str, epoch: str) -> NearView:
     return NearView(message.conn, gateway, message.ch, epoch, 0.0, Audience.NOBODY, MapView())
 
 
-def _shows(view: NearView, rows: Mapping[str, Any]) -> list[Effect]:
+def _shows(view: NearView, rows: Mapping[str, Any], keeps: Collection[str]) -> list[Effect]:
+    held = view.seen.rows
+    if keeps:
+        rows = {key: held[key][0] for key in keeps if key in held} | dict(rows)
     changes = view.tells(rows)
     if not changes:
         return []

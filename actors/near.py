@@ -13,6 +13,9 @@ from geo.privacy import Audience
 from geo.proximity import LIMIT_MAX, RADIUS_MAX_M, Change, MapView, changes_to
 
 DEFAULT_RADIUS_M = 2_000.0
+HOLD_MS = 15_000
+"""So long a view with scores that goes on from a lost activation waits for them."""
+
 SCORED_LIMIT = 200
 """With `min_score`: so many of the nearest are looked at (MATCH-7)."""
 
@@ -41,6 +44,8 @@ class NearView:
     """Only those who are online."""
     reach_m: float = RADIUS_MAX_M
     """What changes among strangers farther away changes nothing here."""
+    holds_until_ms: int = 0
+    """Until then a row whose score is not known yet stays as an activation before told it."""
     settles_at_ms: int = 0
     """Until then nobody is taken off: after a hand-over regions may still be hearing who is there."""
     gone: dict[str, int] = field(default_factory=dict)

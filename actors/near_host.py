@@ -166,6 +166,9 @@ class NearHost:
         if state.views:
             self._run(activation, near_people.rewatch(state))
         for near in state.views.values():
+            if 0 < near.holds_until_ms <= now_ms:
+                near.holds_until_ms = 0
+                self.rescored(activation)
             if 0 < near.settles_at_ms <= now_ms:
                 near.settles_at_ms = 0
                 self._due.add(activation.key)

@@ -9,7 +9,7 @@ import msgspec
 
 from actors import messages as wire
 from actors.effects import Answer, Asker, Refuse, Send
-from actors.near import NearView, near_filter
+from actors.near import HOLD_MS, NearView, near_filter
 from actors.person import Look, UserEffect, UserState, WantScores
 from actors.protocol import ErrorCode
 from actors.score_book import ScoreBook
@@ -97,6 +97,7 @@ def subscribed(  # noqa: PLR0917
         near.epoch, near.seen = message.epoch, MapView(max(message.offset, 0), held)
         near.floor = near.seen.version
         near.settles_at_ms = now_ms + SETTLE_MS
+        near.holds_until_ms = now_ms + HOLD_MS if near.scores else 0
         state.views[message.conn] = near
         result |= {"epoch": near.epoch, "offset": near.seen.version}
         return [Answer(asker, result), *_shows(state, near, now_ms, around), *rewatch(state)]
@@ -252,7 +253,7 @@ def _with_scores(state: UserState, near: NearView, shown: dict[str, Any], limit:
     """The rows with what is known of scores, nearest first; those that have too low a one left out."""
     near.wants = tuple(shown)
     book = state.book or ScoreBook()
-    held = near.seen.rows if near.settles_at_ms else {}
+    held = near.seen.rows if near.holds_until_ms else {}
     rows: dict[str, Any] = {}
     for user, data in shown.items():
         score = book.known.get(user)

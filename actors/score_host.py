@@ -18,8 +18,8 @@ from actors.effects import Refuse
 from actors.host import Hosting
 from actors.near_host import NearHost
 from actors.person import UserState
-from actors.protocol import EngineError, ErrorCode
-from actors.score_book import NONE, ScoreBook
+from actors.protocol import ErrorCode
+from actors.score_book import ScoreBook
 from actors.scores import ASK_AGAIN_MS, CHANNEL, LIMIT, READ_AGAIN_MS, RETRY_MS, ScoresState, Suggested
 from actors.scoring import ANSWER_S, Scoring
 from storage import decisions
@@ -46,8 +46,6 @@ class ScoreHost:
         self.scoring = Scoring(shard, wanted, self._told, chance)
         self._asking: set[str] = set()
         self._turns = asyncio.Semaphore(AT_ONCE)
-        self._later: dict[str, list[Waiting]] = {}
-        """Subscriptions that go on from a lost activation: they wait for scores, but not for long."""
 
     # -- turns -------------------------------------------------------------------------------------------
 
@@ -84,33 +82,16 @@ class ScoreHost:
         state.book, state.scores = state.book or ScoreBook(), state.scores or ScoresState()
         async with self._shard.pool.acquire() as connection:
             await self._read(connection, state)
-            if message.shadow is not None and not state.scores.rows:
+            if message.shadow is not None and state.book.lacks(message.shadow):
+                # Of an activation that is lost: until there are scores, rows stay as the client has them.
                 there = await going_on(connection, state.user, message.shadow)
-                state.scores.adds((user, Suggested(NONE, "", "")) for user in sorted(there))
-        user, is_lost = activation.key, message.shadow is not None and self.scoring.port is not None
-        if is_lost and state.scores.rows and state.book.lacks(state.scores.rows):
-            self._later.setdefault(user, []).append(waiting)
-            self.scoring.want(activation)
-            asyncio.get_running_loop().call_later(ANSWER_S, self._go_on, activation)
-        else:
-            self._begin(activation, waiting)
-
-    def _begin(self, activation: Activation, waiting: Waiting) -> None:
-        state: UserState = activation.state
-        message = waiting.message
-        assert state.scores is not None
-        assert isinstance(message, wire.Subscribe)
-        maps, now_ms = state.scores.maps, self._shard.now_ms()
-        rows = _rows(state)
-        self._shard.run(list(maps.subscribed(message, waiting.asker, waiting.gateway, rows, now_ms, new_id)))
+                state.scores.holds(there, self._shard.now_ms())
+        now_ms, rows = self._shard.now_ms(), _rows(state)
+        effects = state.scores.maps.subscribed(
+            message, waiting.asker, waiting.gateway, rows, now_ms, new_id, _kept(state)
+        )
+        self._shard.run(list(effects))
         self._look(activation)
-
-    def _go_on(self, activation: Activation) -> None:
-        for waiting in self._later.pop(activation.key, ()):
-            if activation.stage is Stage.ACTIVE:
-                self._begin(activation, waiting)
-            else:
-                waiting.asker.refuse(EngineError(ErrorCode.MOVED, "this activation ended", 50))
 
     async def _counted(self, activation: Activation, waiting: Waiting) -> None:
         """A decision counts: one's own at once (MATCH-4), and who was decided on is recommended no more."""
@@ -174,7 +155,8 @@ class ScoreHost:
         """Somebody is no more: they are recommended to nobody from now on (ML-11)."""
         for activation in self.scoring.erased(user):
             mine: ScoresState | None = activation.state.scores
-            if mine is not None and mine.rows.pop(user, None) is not None:
+            if mine is not None and user in mine.rows:
+                mine.forgets(user)
                 self._show(activation)
 
     def arrived(self, activation: Activation) -> None:
@@ -188,12 +170,15 @@ class ScoreHost:
         mine: ScoresState | None = activation.state.scores
         if mine is not None:
             mine.maps.kept.expire(now_ms)
+            if 0 < mine.held_until_ms <= now_ms:
+                mine.lets_go()
+                self._show(activation)
             if mine.is_wanted:
                 self._look(activation)
                 if now_ms >= mine.read_at_ms + READ_AGAIN_MS:
                     mine.read_at_ms = now_ms
                     self._shard.turn(activation, self._read_again(activation))
-            elif activation.key not in self._later and now_ms >= mine.ask_at_ms:
+            elif now_ms >= mine.ask_at_ms:
                 activation.state.scores = None
 
     def gateway_lost(self, activation: Activation, gateway: str) -> None:
@@ -204,13 +189,14 @@ class ScoreHost:
     def ended(self, activation: Activation) -> None:
         """The person's actor is not here any more."""
         self.scoring.leaves(activation.key)
-        self._go_on(activation)
 
     # -- what is shown -----------------------------------------------------------------------------------
 
     def _told(self, activation: Activation) -> None:
-        """There are scores: who waits for them goes on, and everything that shows some is looked at."""
-        self._go_on(activation)
+        """There are scores: everything that shows some is looked at."""
+        state: UserState = activation.state
+        if state.scores is not None and state.book is not None:
+            state.scores.held -= state.book.known.keys()
         self._near.rescored(activation)
         self._show(activation)
 
@@ -218,7 +204,7 @@ class ScoreHost:
         state: UserState = activation.state
         if state.scores is not None and state.scores.maps.views:
             rows = _rows(state)
-            self._shard.run(list(state.scores.maps.show(lambda _: rows)))
+            self._shard.run(list(state.scores.maps.show(lambda _: rows, _kept(state))))
 
     def _look(self, activation: Activation) -> None:
         """Asks for what there is none of."""
@@ -279,3 +265,9 @@ def wanted(state: UserState) -> list[str]:
 def _rows(state: UserState) -> dict[str, Any]:
     assert state.scores is not None
     return state.scores.shown(state.book or ScoreBook(), state.record.blocked)
+
+
+def _kept(state: UserState) -> set[str]:
+    """Whose rows stay as clients have them."""
+    assert state.scores is not None
+    return state.scores.held - state.record.blocked

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from actors.map_views import MapViews
-from actors.score_book import DIGITS, ScoreBook
+from actors.near import HOLD_MS
+from actors.score_book import DIGITS, NONE, ScoreBook
 
 CHANNEL = "scores@"
 READ_AGAIN_MS = 300_000
@@ -44,6 +45,9 @@ class ScoresState:
     maps: MapViews = field(default_factory=MapViews)
     rows: dict[str, Suggested] = field(default_factory=dict)
     """Best first, as suggested."""
+    held: set[str] = field(default_factory=set)
+    """Whose rows stay as clients have them."""
+    held_until_ms: int = 0
     is_batch: bool = False
     """They are of a batch run."""
     read_at_ms: int = 0
@@ -64,6 +68,7 @@ class ScoresState:
         """A batch run recommends these, best first; or nobody any more."""
         self.rows = dict(list(rows)[:LIMIT])
         self.is_batch = bool(self.rows)
+        self.held &= self.rows.keys()
 
     def adds(self, rows: Iterable[tuple[str, Suggested]]) -> None:
         """These are recommended, too. Who was stays: nobody is to learn by it that they were passed on."""
@@ -71,19 +76,37 @@ class ScoresState:
             if len(self.rows) < LIMIT:
                 self.rows.setdefault(user, row)
 
+    def holds(self, users: Iterable[str], now_ms: int) -> None:
+        """Clients hold rows of these, of an activation that is lost: they stay until there are scores. Where
+        no batch run says otherwise these are who is recommended.
+        """
+        if not self.is_batch:
+            self.adds((user, Suggested(NONE, "", "")) for user in sorted(users))
+        self.held |= self.rows.keys() & set(users)
+        self.held_until_ms = now_ms + HOLD_MS
+
+    def forgets(self, user: str) -> None:
+        """Somebody is no more."""
+        self.rows.pop(user, None)
+        self.held.discard(user)
+
+    def lets_go(self) -> None:
+        """From now on the map shows what is known."""
+        self.held, self.held_until_ms = set(), 0
+
     def leaves(self, allowed: AbstractSet[str]) -> None:
         """Of those who are recommended only these still may be."""
         self.rows = {user: row for user, row in self.rows.items() if user in allowed}
+        self.held &= self.rows.keys()
 
     def shown(self, book: ScoreBook, blocked: AbstractSet[str]) -> dict[str, Any]:
-        """What the map holds now."""
+        """What the map holds now, all of one model: a suggestion's own score only before there are others."""
         rows: dict[str, Any] = {}
         for user, suggested in self.rows.items():
-            score = book.known.get(user)
-            model = book.model
-            if score is None:
+            score, model = book.known.get(user), book.model
+            if score is None and user not in self.held and model in ("", suggested.model):
                 score, model = suggested.score, suggested.model
-            if score >= 0 and user not in blocked:
+            if score is not None and score >= 0 and user not in blocked:
                 row = {"user": user, "score": round(score, DIGITS), "model": model}
                 rows[user] = row | {"source": suggested.source}
         return rows

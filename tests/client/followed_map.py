@@ -14,6 +14,8 @@ class Follower:
     def __init__(self, connection: Connection, ch: str) -> None:
         self.connection, self.ch = connection, ch
         self.n, self.offset, self.rows = 0, 0, dict[str, Any]()
+        self.gone: list[str] = []
+        """Who was taken off, in that order."""
         self.models: list[str] = []
         """Of each frame that tells scores, whose they are."""
 
@@ -34,6 +36,7 @@ class Follower:
                 assert (sign == "+") is (key not in self.rows), "nothing comes twice, nothing goes unseen"
                 if sign == "-":
                     del self.rows[key]
+                    self.gone.append(key)
                 else:
                     self.rows[key] = rest[0]
             held = {row["model"] for row in self.rows.values() if "model" in row}

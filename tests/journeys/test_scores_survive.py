@@ -25,3 +25,24 @@ async def test_when_the_matcher_is_killed_rows_stay_and_scores_come_back(town: T
     assert {key: near.rows[key] for key in before} == before
     await near.until(lambda rows: "score" in rows[newcomer.user], 40)
     assert {key: near.rows[key] for key in before} == before
+
+
+@pytest.mark.slow
+async def test_when_a_shard_is_killed_nobody_is_taken_off_and_scores_go_on(town: Town) -> None:
+    place, followers = Place(), list[Follower]()
+    people = await neighbours(town, 6, place)
+    for _, connection in people:
+        near, scores = Follower(connection, "near"), Follower(connection, "scores")
+        await near.begin(filter={"radius_m": 800, "min_score": 0.1})
+        await scores.begin()
+        await near.until(lambda rows: len(rows) == 5)
+        await scores.until(lambda rows: len(rows) >= 5)
+        followers += [near, scores]
+    os.kill(pids(town.data, "hereabouts-shard")[0], signal.SIGKILL)
+    [(newcomer, _)] = await neighbours(town, 1, place)
+    for follower in followers:
+        if follower.ch == "near":
+            await follower.until(lambda rows: newcomer.user in rows, 40)
+        assert follower.gone == []
+    for follower in followers:
+        assert {row["model"] for row in follower.rows.values()} == {"baseline"}
