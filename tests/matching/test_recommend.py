@@ -16,6 +16,7 @@ from matching.jobs.engine import EngineSite
 from matching.jobs.hands import Here
 from matching.jobs.recommend import recommend
 from matching.jobs.writing import unpacked
+from storage.accounts import insert_ready_users
 from storage.ids import new_id
 
 SLOTS, CAP = 8, 10
@@ -169,3 +170,17 @@ async def test_what_an_earlier_run_left_to_somebody_goes(pool, site, stored):
     await recommend(site, ASKED | {"kinds": ["people"]}, Here())
     async with pool.acquire() as connection:
         assert not await connection.fetchval("SELECT count(*) FROM recommendations WHERE run_id = 'old'")
+
+
+async def test_where_there_is_nobody_nothing_is_written(site):
+    figures = await recommend(site, ASKED, Here())
+    assert figures["people"] == 0
+    assert set(figures["rows"].values()) == {0}
+
+
+async def test_one_person_alone_gets_nobody(pool, site):
+    async with pool.acquire() as connection:
+        await insert_ready_users(connection, 1, "alone")
+    figures = await recommend(site, ASKED, Here())
+    assert figures["people"] == 1
+    assert set(figures["rows"].values()) == {0}
