@@ -1,7 +1,7 @@
 """The synthetic city's history into a running engine, as its own transactions would have left it.
 
-Rows that only state something are copied; whatever counts or numbers goes through the engine's own SQL
-functions (streams, crossings, messages), and tallies are the fold of the log that is copied beside them.
+Tallies are the fold of the log that is copied beside them, streams are numbered from 1 in the order of what
+happened, states of pairs are folded by the engine's own transitions, messages go through its own function.
 Positions go to Valkey as an accepted fix leaves them. Not made: sessions, reminders, trails.
 """
 
@@ -21,7 +21,6 @@ from benchmarks.city_history import DAY_S, DAYS
 from benchmarks.city_pairs import BEGIN, folded
 from benchmarks.city_people import GENDERS, LAT, METRES_A_DEGREE, Floats, Integers
 from geo.cells import cell_of
-from storage.crossings import CrossingRow, record
 from storage.ids import new_id
 from storage.messages import Advance, Row, append
 from storage.placement import SLOTS, slot_of
@@ -208,9 +207,12 @@ async def _connections(connection: Any, city: City, stored: Stored) -> None:
         "json_build_object('by', by_id, 'version', version) FROM events ORDER BY n"
     )
     await connection.execute(
-        "SELECT count(append_user_event(who, 'me', uuidv7(), at, json_build_object('type', "
-        "'connection.' || type, 'v', 1, 'user', CASE WHEN who = low THEN high ELSE low END, "
-        "'version', version))) FROM (SELECT e.*, who FROM events e, unnest(told) AS who ORDER BY n, who) t"
+        "WITH heard AS (SELECT e.*, who, row_number() OVER (PARTITION BY who ORDER BY n) AS place "
+        "FROM events e, unnest(told) AS who), stored AS (INSERT INTO user_events (user_id, stream, "
+        "\"offset\", id, at, body) SELECT who, 'me', place, uuidv7(), at, json_build_object('type', "
+        "'connection.' || type, 'v', 1, 'user', CASE WHEN who = low THEN high ELSE low END, 'version', "
+        "version) FROM heard) INSERT INTO user_streams (user_id, stream, epoch, last_offset) "
+        "SELECT who, 'me', replace(gen_random_uuid()::text, '-', ''), count(*) FROM heard GROUP BY who"
     )
 
 
@@ -281,34 +283,58 @@ async def _visits(connection: Any, city: City, stored: Stored) -> None:
     )
     await _copy(connection, "fences", "id owner_id name shape created_at", shapes)
     visits, ids = city.history.visits, stored.people
-    crossings = []
+    crossings: list[tuple[float, int, int, int, str]] = []
+    whole = []
     seen: dict[tuple[int, int], int] = {}
     for person, place, at_s, stay_s in zip(
-        visits.person.tolist(), visits.place.tolist(), visits.at_s, visits.stay_s, strict=True
+        visits.person.tolist(),
+        visits.place.tolist(),
+        visits.at_s.tolist(),
+        visits.stay_s.tolist(),
+        strict=True,
     ):
         number = seen[person, place] = seen.get((person, place), 0) + 1
-        for event, moment_s in (("enter", at_s), ("exit", at_s + stay_s)):
-            crossings.append((float(moment_s), person, place, number, event))
+        whole.append(
+            (ids[person], stored.places[place], number, stored.at(at_s), stored.at(at_s + stay_s), True)
+        )
+        crossings += [(at_s, person, place, number, "enter"), (at_s + stay_s, person, place, number, "exit")]
     crossings.sort()
-    slots = [slot_of("user", user) for user in ids]
-    for start in range(0, len(crossings), _BATCH):
-        rows = []
-        for moment_s, person, place, number, event in crossings[start : start + _BATCH]:
-            at_ms = int(stored.at(moment_s).timestamp() * 1000)
-            body = {"fence": stored.places[place], "event": event, "at_ms": at_ms, "confidence": 1.0, "v": 1}
-            rows.append(
-                CrossingRow(
-                    ids[person],
-                    slots[person],
-                    stored.places[place],
-                    number,
-                    event,
-                    at_ms,
-                    json.dumps(body),
-                    new_id(),
-                )
-            )
-        await record(connection, [], rows)
+    await _copy(
+        connection, "fence_visits", "user_id fence_id visit entered_at exited_at counted", iter(whole)
+    )
+    await connection.execute(
+        "CREATE TEMP TABLE crossings (n bigint, who uuid, fence uuid, visit bigint, event text, "
+        "at timestamptz, id uuid) ON COMMIT DROP"
+    )
+    rows = (
+        (n, ids[person], stored.places[place], visit, event, stored.at(moment_s), new_id())
+        for n, (moment_s, person, place, visit, event) in enumerate(crossings)
+    )
+    await _copy(connection, "crossings", "n who fence visit event at id", rows)
+    for statement in _CROSSED:
+        await connection.execute(statement)
+
+
+_BODY = (
+    "json_build_object('fence', fence, 'event', event, 'at_ms', (extract(epoch FROM at) * 1000)::bigint, "
+    "'confidence', 1.0, 'v', 1)"
+)
+_CROSSED = (
+    # As record_crossings leaves them, in one statement a table: it applies one after the other.
+    f"""INSERT INTO user_events (user_id, stream, "offset", id, at, body)
+    SELECT who, 'fences', row_number() OVER (PARTITION BY who ORDER BY n), id, at, {_BODY} FROM crossings""",
+    """INSERT INTO user_streams (user_id, stream, epoch, last_offset)
+    SELECT who, 'fences', replace(gen_random_uuid()::text, '-', ''), count(*) FROM crossings GROUP BY who""",
+    f"""INSERT INTO fence_events (fence_id, "offset", id, at, user_id, event, inside, body)
+    SELECT fence, row_number() OVER along, id, at, who, event,
+           sum(CASE event WHEN 'enter' THEN 1 ELSE -1 END) OVER along, {_BODY}
+    FROM crossings WINDOW along AS (PARTITION BY fence ORDER BY n)""",
+    """INSERT INTO fence_streams (fence_id, epoch, last_offset, inside)
+    SELECT fence, replace(gen_random_uuid()::text, '-', ''), count(*), 0 FROM crossings GROUP BY fence""",
+    """INSERT INTO outbox (id, type, version, aggregate, at, payload)
+    SELECT id, 'fence.' || event, 1, 'fence:' || fence, at, json_build_object('user', who, 'visit', visit,
+           'at_ms', (extract(epoch FROM at) * 1000)::bigint) FROM crossings ORDER BY n""",
+)
 
 
 def _ring(east_m: float, north_m: float) -> dict[str, Any]:

@@ -58,6 +58,12 @@ async def test_a_stored_city_keeps_the_engines_invariants(database_url, valkey_u
         assert await count("SELECT count(*) FROM messages") == city.history.chats.messages.sum()
         assert await count("SELECT count(*) FROM fence_visits") == len(city.history.visits.person)
         assert not await count("SELECT count(*) FROM fence_streams WHERE inside <> 0")
+        assert not await count(
+            "SELECT count(*) FROM fence_streams s WHERE last_offset <> (SELECT count(*) FROM fence_events e "
+            "WHERE e.fence_id = s.fence_id) OR 0 <> (SELECT inside FROM fence_events e "
+            'WHERE e.fence_id = s.fence_id ORDER BY "offset" DESC LIMIT 1) '
+            "OR EXISTS (SELECT 1 FROM fence_events e WHERE e.fence_id = s.fence_id AND e.inside < 0)"
+        )
         ages = await connection.fetch(
             "SELECT extract(year FROM age(birth_date))::int AS age FROM users JOIN unnest($1::uuid[]) "
             "WITH ORDINALITY AS t (id, n) USING (id) ORDER BY n",
