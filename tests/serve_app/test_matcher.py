@@ -56,6 +56,7 @@ async def test_whom_somebody_decided_on_is_not_recommended_again(pool, database_
     ("mine", "theirs", "far_m"),
     [
         ({"age_from": 40}, {}, None),
+        ({"age_to": 30}, {}, None),
         ({"gender": "man", "seeks": ["woman"]}, {"gender": "man"}, None),
         ({"seeks": ["woman"]}, {}, None),
         ({"goals": ["tennis"]}, {"goals": ["chess", "tea"]}, None),
