@@ -21,9 +21,10 @@ from actors import metrics
 from actors.metrics_export import Exporter
 from actors.site import HERE, Site
 from matching.answers import NO_SCORE, InterestMap, Recommended, Scores
-from matching.live import People, Profile, yyyymmdd
+from matching.live import People, yyyymmdd
 from matching.tastes import Rows
 from matching.two_stage import PairModel, Wish, recommend, scores_of
+from serve_app.match_feed import take
 from serve_app.match_models import NAME as MODEL
 from serve_app.match_models import Models
 from serve_app.match_places import MatchPlaces
@@ -43,8 +44,10 @@ NAME, APP = "Matcher", "hereabouts-matcher"
 
 LOOK_S = 5.0
 """How often the logs are looked at although nobody told of anything."""
-GATHER_S = 0.1
+GATHER_S = 0.2
 """How long news are let come together before they are read."""
+HELD_S = 0.4
+"""And again, where a transaction that still runs holds some of them back."""
 RETRY_S = 0.5
 GC_THRESHOLD = 50_000
 SHADOW_WAIT_S = 0.01
@@ -219,42 +222,9 @@ class MatcherService:
         self._strangers.update(user for user in strangers if user not in self.people.row_of)
 
     def _take(self, found: feed.Feed) -> None:
-        table = self.people
-        for person in found.people:
-            table.put(
-                Profile(
-                    user=person.user,
-                    status=person.status,
-                    birth_date=person.birth_date,
-                    is_listed=person.is_listed,
-                    is_seen=person.is_seen,
-                    precision=person.precision,
-                    gender=person.gender,
-                    seeks=person.seeks,
-                    goals=person.goals,
-                    age_from=person.age_from,
-                    age_to=person.age_to,
-                    within_m=person.within_m,
-                    interests=person.interests,
-                    answers=person.answers,
-                    values_21=person.values_21,
-                )
-            )
-            self._strangers.discard(person.user)
-        for user in found.gone:
-            self._forget(user)
-        for user, tally in found.tallies.items():
-            table.count(
-                user, (tally.given, tally.given_yes, tally.received, tally.received_yes, tally.surprise)
-            )
-        if found.log is not None:
-            table.decide_all(
-                table.rows_of(found.log["rater"]), table.rows_of(found.log["ratee"]), found.log["likes"]
-            )
-        for decision in found.decisions:
-            table.decide(decision.rater, decision.ratee, decision.likes)
-        for pair in found.between:
-            table.relate(pair.low, pair.high, blocked=pair.blocked, matched=pair.matched)
+        for row in take(self.people, found):
+            self.sources.forget(row)
+        self._strangers.difference_update(person.user for person in found.people)
 
     async def _follow(self) -> None:
         while True:
@@ -264,6 +234,7 @@ class MatcherService:
             self._news.clear()
             try:
                 if not await self.catch_up():
+                    await asyncio.sleep(HELD_S)
                     self._news.set()
             except (asyncpg.PostgresError, *UNREACHABLE) as error:
                 log.warning("the logs can't be read now, trying again: %s", error)
@@ -335,6 +306,7 @@ class Matcher:
 
     def __init__(self, config: MatcherConfig) -> None:
         loop = asyncio.get_running_loop()
+        self._config = config
         self._service = MatcherService(config)
         self._started = loop.create_task(self._start())
         self._exporting = loop.create_task(Exporter("matcher", config.site.node).run())
@@ -345,7 +317,9 @@ class Matcher:
                 await self._service.start()
             except (asyncpg.PostgresError, *UNREACHABLE) as error:
                 log.warning("the Matcher can't start yet, trying again: %s", error)
+                await self._service.stop()
                 await asyncio.sleep(RETRY_S)
+                self._service = MatcherService(self._config)  # nothing of half a table stays
             else:
                 return
 
