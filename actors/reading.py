@@ -88,6 +88,11 @@ class ReadState:
     saved_at_ms: int = 0
 
     @property
+    def is_waiting(self) -> bool:
+        """Some verdict has not come yet."""
+        return bool(self.held or self.pending)
+
+    @property
     def is_inline(self) -> bool:
         """Scored where it is said."""
         return self.terms.scorer == "inline"

@@ -11,9 +11,10 @@ from typing import Any
 
 import asyncpg
 
+from actors import messages as wire
 from actors import reading
 from actors.activation import Activation, Stage
-from actors.effects import Effect, Score
+from actors.effects import NOBODY, Effect, Score
 from actors.host import Hosting
 from actors.placement import slot_of
 from actors.reading import ReadState
@@ -83,6 +84,20 @@ class ReadingHost:
         effects = self._first.pop(state.room, None)
         if effects is not None:
             self._run(effects)
+
+    async def came(self, slots: set[int]) -> None:
+        """These slots came without their states: rooms whose verdicts were lost with them ask again at once,
+        not when somebody comes to read what is to be taken back.
+        """
+        try:
+            async with self._shard.pool.acquire() as connection:
+                rooms = await table.unjudged(connection)
+        except (asyncpg.PostgresError, *UNREACHABLE) as error:
+            log.warning("rooms ask for lost verdicts when they are used: %s", type(error).__name__)
+            return
+        for room in rooms:
+            if slot_of("room", room) in slots:
+                self._shard.deliver(wire.PresenceQuery(0, f"room:{room}", ""), NOBODY, "")
 
     def arrived(self, state: RoomState) -> None:
         """It came from another shard, with questions that are still open."""

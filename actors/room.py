@@ -95,7 +95,7 @@ class RoomState:
     @property
     def is_idle(self) -> bool:
         """Nobody hears it and nothing is on its way."""
-        return self.attendance.is_empty and not (self.read is not None and self.read.held)
+        return self.attendance.is_empty and not (self.read is not None and self.read.is_waiting)
 
 
 def step(  # noqa: PLR0911 - one line per kind of message

@@ -288,6 +288,7 @@ class Shard(Turns):
         users = self.hosts.get("user")
         if came and isinstance(users, UserHost):
             users.restoring.begin(came)
+            self.spawn(self._rooms().readings.came(came))
 
     def _replaced(self) -> None:
         """A newer process is this shard: nothing may be done under the epochs that it was given (ACT-4)."""

@@ -36,6 +36,15 @@ async def load(connection: asyncpg.Connection, room: str) -> ReadingRecord | Non
     return ReadingRecord(row["reading"], row["last_offset"], state)
 
 
+async def unjudged(connection: asyncpg.Connection) -> list[str]:
+    """Rooms whose newest messages may have to be taken back: there was no verdict when figures were saved."""
+    rows = await connection.fetch(
+        """SELECT r.id::text FROM room_dynamics d JOIN rooms r ON r.id = d.room_id
+        WHERE d.last_offset < r.last_offset AND r.reading->>'policy' = 'retract'"""
+    )
+    return [row["id"] for row in rows]
+
+
 async def rows_after(connection: asyncpg.Connection, room: str, after: int, limit: int) -> list[Row]:
     """The next messages of the log."""
     return await page(connection, room, after=after, before=2**62, limit=limit, newest_first=False)
