@@ -10,7 +10,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from cluster import node_commands
+from cluster import job_commands, node_commands
 from cluster.errors import OperatorError
 from cluster.settings import Loaded, describe, inherited_environment, load
 
@@ -172,6 +172,7 @@ def _parser(replay_arguments: bool) -> argparse.ArgumentParser:
     down.set_defaults(run=_down)
 
     node_commands.add(commands, where)
+    job_commands.add(commands, where, as_json)
 
     status = commands.add_parser(
         "status",

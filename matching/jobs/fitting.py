@@ -54,5 +54,5 @@ def fit(
     database_url: str, sha256: str, rows: int, settings: dict[str, Any], asked: argparse.Namespace
 ) -> Any:
     """Return a Ray reference to the artefact of a dataset's first `rows`."""
-    task = ray.remote(num_cpus=1, max_retries=RETRIES)(_task)
+    task = ray.remote(num_cpus=1, max_retries=RETRIES)(_task).options(name="fit")
     return task.remote(database_url, sha256, rows, settings, asked.seed)
