@@ -20,7 +20,7 @@ Exits as the job did: 0 if it succeeded.
 """
 
 MODELS = """\
-Versions of models and what serves. `promote` lets a version serve if the gate let it pass (jobs.train asks it;
+Versions of models and what serves. `promote` lets a version serve if the gate let it pass (train asks it;
 --force overrules it, and that is written down); `rollback` puts back what served before, and asked
 twice goes back twice, to the baseline at last. The Matcher swaps with no request dropped.
 """

@@ -2,8 +2,8 @@
 
     .venv/bin/python docs/data_science.py --data .hereabouts
 
-What a data scientist types, as a program: `hereabouts status`, `ray job submit`, `hereabouts models`. It needs
-some thousands of decisions on the engine; docs/data-science.md says how to have them made up.
+What a data scientist types, as a program: `hereabouts status`, `ray job submit`, `hereabouts models`. It
+needs some thousands of decisions on the engine; docs/data-science.md says how to have them made up.
 """
 
 import argparse
@@ -59,20 +59,15 @@ def walk(data: str, tell: Callable[..., None] = print) -> dict[str, Any]:
     tell(f"dataset {features['dataset'][:12]}…: {features['rows']} rows, {features['people']} people")
 
     train = submit(ray, "matching.jobs.train", "--dataset", features["dataset"])
-    metrics = train["metrics"]
-    tell(
-        f"{train['version']}: AUC {metrics['auc']} (baseline {metrics['baseline']['auc']}), ECE {metrics['ece']}"
-    )
+    metrics, usual = train["metrics"], train["metrics"]["baseline"]
+    tell(f"{train['version']}: AUC {metrics['auc']} (baseline {usual['auc']}), ECE {metrics['ece']}")
     tell("promoted" if train["promoted"] else f"refused: {train['objections']}")
 
     evaluate = submit(ray, "matching.jobs.evaluate", "--version", train["version"])
     for group, found in evaluate["groups"].items():
-        tell(
-            f"  {group}: {found['rows']} rows, AUC {found['auc']}, promised {found['bias']:+.3f} beyond what they get"
-        )
-    tell(
-        f"moved since training: {evaluate['drift']['moved'] or 'nothing'}; alarms: {evaluate['alarms'] or 'none'}"
-    )
+        tell(f"  {group}: {found['rows']} rows, AUC {found['auc']}, promised {found['bias']:+.3f} too much")
+    tell(f"moved since training: {', '.join(evaluate['drift']['moved']) or 'nothing'}")
+    tell(f"alarms: {', '.join(evaluate['alarms']) or 'none'}")
 
     serving = hereabouts(data, "models")["people"]["serving"]
     tell(f"serving: {serving}")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import ray
+from threadpoolctl import threadpool_limits
 
 from matching import artefact, dataset, rank
 from matching.artefact import PeopleModel
@@ -42,7 +43,8 @@ def fit_rows(rows: pl.DataFrame, settings: dict[str, Any], seed: int) -> bytes:
     inputs = blanked(matrix(rows))
     labels = rows[dataset.LABEL].to_numpy().astype(float)
     latest = np.arange(len(rows)) >= len(rows) * (1 - HELD_FOR_CALIBRATION)
-    model = rank.fit(inputs, labels, HISTORY, seed, settings=Settings(**settings), held=latest)
+    with threadpool_limits(1):  # sums of more threads round otherwise
+        model = rank.fit(inputs, labels, HISTORY, seed, settings=Settings(**settings), held=latest)
     return artefact.write(PeopleModel(model, FEATURES, PRIOR, artefact.references_of(FEATURES, inputs)))
 
 

@@ -41,7 +41,7 @@ ALIVE_EVERY_S = 10.0
 TRIES = 3
 
 
-async def _dataset(run: Run, asked: argparse.Namespace) -> str:
+async def dataset_of(run: Run, asked: argparse.Namespace) -> str:
     """Return the hash of what is trained on."""
     if asked.dataset is None:
         first, to = Offset.parse(asked.first or "0.0"), Offset.parse(run.parameters["to"])
@@ -120,7 +120,7 @@ async def judged(connection: Any, later: Any, model: PeopleModel, seed: int) -> 
 
 
 async def _once(run: Run, database_url: str, asked: argparse.Namespace) -> dict[str, Any]:
-    sha256 = await _dataset(run, asked)
+    sha256 = await dataset_of(run, asked)
     _, stored = await datasets.load(run.connection, sha256)
     rows = dataset.read(stored)
     cut = len(rows) - round(len(rows) * asked.later)

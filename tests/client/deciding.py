@@ -40,7 +40,7 @@ class Town:
     def made(cls, people: int, seed: int) -> "Town":
         chance = np.random.default_rng(seed)
         return cls(
-            [str(uuid.UUID(bytes=chance.bytes(16), version=4)) for _ in range(people)],
+            [str(uuid.uuid4()) for _ in range(people)],
             ["woman" if place % 2 else "man" for place in range(people)],
             [date(1975 + int(chance.integers(0, 30)), 6, 1) for _ in range(people)],
             [sorted(chance.choice(TAGS, 2, replace=False).tolist()) for _ in range(people)],

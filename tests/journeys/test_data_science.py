@@ -5,9 +5,9 @@
 import asyncio
 import json
 import os
+import runpy
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -49,6 +49,7 @@ def decided(engine: Engine) -> Deciding:
 
 @pytest.fixture
 async def database(engine: Engine, decided: Deciding) -> AsyncIterator[Any]:
+    assert decided.ids
     connection = await asyncpg.connect(stored_url(engine.data))
     yield connection
     await connection.close()
@@ -58,9 +59,9 @@ class Job:
     """A job that was submitted by the command that `status` prints, and what it says."""
 
     def __init__(self, engine: Engine, *command: str) -> None:
-        ray = status(engine.data)["ray"]
+        line = f"env {status(engine.data)['ray']['submit']} python -m {' '.join(command)}"
         self._running = subprocess.Popen(
-            ["sh", "-c", f"exec {ray['submit'].replace('RAY_', 'env RAY_', 1)} python -m {' '.join(command)}"],
+            ["sh", "-c", f"exec {line}"],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         self.said: list[str] = []
@@ -78,6 +79,7 @@ class Job:
         """Read to the end: the last line that is JSON, and the exit code."""
         assert self._running.stdout is not None
         self.said += self._running.stdout.readlines()
+        self._running.stdout.close()
         lines = [line for line in self.said if line.startswith("{")]
         return (json.loads(lines[-1]) if lines else {}), self._running.wait(30)
 
@@ -121,15 +123,9 @@ async def test_a_job_killed_twice_goes_on_and_makes_what_it_would_have_made(
 async def test_the_documents_way_from_decisions_to_a_model_that_serves_and_back(
     engine: Engine, database: Any
 ) -> None:
-    found: dict[str, Any] = {}
-    sys.path.insert(0, str(ROOT / "docs"))
-    try:
-        from data_science import walk
-
-        said: list[str] = []
-        found = await asyncio.to_thread(walk, str(engine.data), said.append)
-    finally:
-        sys.path.remove(str(ROOT / "docs"))
+    program = runpy.run_path(str(ROOT / "docs" / "data_science.py"))
+    said: list[str] = []
+    found = await asyncio.to_thread(program["walk"], str(engine.data), said.append)
     train = found["train"]
     assert train["metrics"]["auc"] > train["metrics"]["baseline"]["auc"]
     assert (train["promoted"], found["serving"], found["back"]) == (True, train["version"], "baseline"), said
