@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import OperatorError
-from cluster.settings import load
+from cluster.settings import inherited_environment, load
 
 JOB = """\
 Run a command on the engine as Ray's job server runs it, and follow it to its end: what `ray job submit` does
@@ -41,7 +41,11 @@ def _job(arguments: argparse.Namespace) -> int:
         raise OperatorError("no command to run", "hereabouts job -- python -m matching.jobs.train --help")
     ray = str(Path(sys.executable).with_name("ray"))
     more = ["--no-wait"] if arguments.no_wait else []
-    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(state.ray_token_path)}
+    environment = {
+        **inherited_environment(),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(state.ray_token_path),
+    }
     os.execve(  # noqa: S606 (this process becomes Ray's command)
         ray,
         [ray, "job", "submit", "--address", state.ray_dashboard_url, *more, "--", *arguments.command],

@@ -12,11 +12,14 @@ import os
 import shlex
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 PROGRAMS = Path(sys.executable).parent
+SWAP_TRIES, SWAP_LOOK_S = 60, 0.5
 
 
 def hereabouts(data: str, *arguments: str) -> Any:
@@ -51,9 +54,22 @@ def submit(ray: dict[str, str], *job: str) -> dict[str, Any]:
     return answer
 
 
-def walk(data: str, tell: Callable[..., None] = print) -> dict[str, Any]:
-    """Return what came of each step: features, train, evaluate, serving and back."""
-    ray = hereabouts(data, "status")["ray"]
+def scored_by(url: str, token: str, wanted: str) -> str | None:
+    """Return the version on somebody's suggestions, once the Matcher has swapped to the wanted one."""
+    request = urllib.request.Request(f"{url}/v1/matches", headers={"Authorization": f"Bearer {token}"})  # noqa: S310
+    for _ in range(SWAP_TRIES):
+        with urllib.request.urlopen(request) as answer:  # noqa: S310
+            model: str | None = json.load(answer)["model"]
+        if model == wanted:
+            break
+        time.sleep(SWAP_LOOK_S)
+    return model
+
+
+def walk(data: str, token: str | None = None, tell: Callable[..., None] = print) -> dict[str, Any]:
+    """Return what came of each step: features, train, evaluate, serving, a score of it, and back."""
+    status = hereabouts(data, "status")
+    ray = status["ray"]
 
     features = submit(ray, "matching.jobs.features")
     tell(f"dataset {features['dataset'][:12]}…: {features['rows']} rows, {features['people']} people")
@@ -72,6 +88,9 @@ def walk(data: str, tell: Callable[..., None] = print) -> dict[str, Any]:
     serving = hereabouts(data, "models")["people"]["serving"]
     tell(f"serving: {serving}")
     steps = {"features": features, "train": train, "evaluate": evaluate, "serving": serving}
+    if train["promoted"] and token is not None:
+        steps["scored_by"] = scored_by(status["url"], token, serving)
+        tell(f"on scores: {steps['scored_by']}")
     if train["promoted"]:
         steps["back"] = hereabouts(data, "models", "rollback")["people"]["serving"]
         tell(f"after a rollback: {steps['back']}")
@@ -83,4 +102,6 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", default=".hereabouts", help="the engine's data folder")
-    walk(parser.parse_args().data)
+    parser.add_argument("--token", help="of somebody whose suggestions are looked at (hereabouts dev-users)")
+    arguments = parser.parse_args()
+    walk(arguments.data, arguments.token)

@@ -86,21 +86,24 @@ def fit(
     *,
     settings: Settings = DEFAULT,
     held: Booleans | None = None,
+    grown: tuple[xgboost.Booster, xgboost.Booster] | None = None,
 ) -> DirectedModel:
     """Fit to rows of features (rows by columns) and labels (0, 1).
 
     `history` marks the columns that come from earlier decisions, encoded out-of-fold or strictly past. In a
     share of the rows (DROPOUT) they are blanked, so that the model has met people without any (MATCH-5).
     `held` are the rows that calibrate, by default drawn; where rows have an order in time, the last: what
-    is known of people grows, and with it how much their rates say.
+    is known of people grows, and with it how much their rates say. `grown` are the trees, where they were
+    trained elsewhere: those that have not seen the held rows, and those of all.
     """
     chance = np.random.default_rng(seed)
     if held is None:
         held = chance.random(len(features)) < HELD_FOR_CALIBRATION
     trees = settings.trees(seed, threads)
-    first = _fit(features[~held], labels[~held], history, chance, trees, settings.rounds)
+    of_first, of_all = (None, None) if grown is None else grown
+    first = _fit(features[~held], labels[~held], history, chance, trees, settings.rounds, of_first)
     intercept, slope = platt(first.logits(features[held]), labels[held])
-    final = _fit(features, labels, history, chance, trees, settings.rounds)
+    final = _fit(features, labels, history, chance, trees, settings.rounds, of_all)
     return replace(final, slope=slope, intercept=intercept)
 
 
@@ -111,12 +114,13 @@ def _fit(  # noqa: PLR0917 - private
     chance: np.random.Generator,
     trees: dict[str, object],
     rounds: int,
+    booster: xgboost.Booster | None,
 ) -> DirectedModel:
     trained = features.copy()
     blank = chance.random(len(features)) < DROPOUT
     trained[np.ix_(blank, history)] = np.nan
-    data = xgboost.DMatrix(trained, label=labels)
-    booster = xgboost.train(trees, data, rounds)
+    if booster is None:
+        booster = xgboost.train(trees, xgboost.DMatrix(trained, label=labels), rounds)
     among = _moments(features)
     penalty = np.r_[1e-6, np.where(history, HISTORY_PENALTY, PROFILE_PENALTY)]
     return DirectedModel(booster, logistic(_with_one(standardise(trained, among)), labels, penalty), among)

@@ -59,14 +59,23 @@ async def dataset_of(run: Run, asked: argparse.Namespace) -> str:
 
 async def _fitted(run: Run, database_url: str, asked: argparse.Namespace, sha256: str, rows: int) -> bytes:
     """Return the artefact: the step `fit`, in Ray."""
+    settings = asdict(settings_of(asked))
 
     async def make() -> tuple[bytes, dict[str, Any]]:
-        task = fit(database_url, sha256, rows, asdict(settings_of(asked)), asked)
+        if rows > asked.switch_rows:
+            from matching.jobs import large  # noqa: PLC0415 (Ray Train is slow to import)
+
+            config = {"dataset": sha256, "rows": rows, "settings": settings, "seed": asked.seed}
+            run.tell(f"{rows} rows: {asked.workers} workers of Ray Train")
+            waiting = asyncio.create_task(asyncio.to_thread(large.fit, database_url, config, asked.workers))
+        else:
+            task = fit(database_url, sha256, rows, settings, asked.seed)
+            waiting = asyncio.create_task(asyncio.to_thread(ray.get, task))
         waited_s = 0.0
-        while not (await asyncio.to_thread(ray.wait, [task], timeout=ALIVE_EVERY_S))[0]:
+        while not (await asyncio.wait({waiting}, timeout=ALIVE_EVERY_S))[0]:
             waited_s += ALIVE_EVERY_S
-            await run.progress(f"fit, {waited_s:.0f} s", 0, rows)
-        return await asyncio.to_thread(ray.get, task), {"rows": rows}
+            run.tell(f"fit: {waited_s:.0f} s")
+        return waiting.result(), {"rows": rows}
 
     return await run.step("fit", make)
 

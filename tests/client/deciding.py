@@ -1,7 +1,7 @@
 """People who decide about each other as a stated model has it: straight into the database, as the engine
 would have stored it.
 
-log-odds of a yes = 0.3 + how ready the rater is + how liked the ratee + 0.5 a shared interest − 0.06 a year
+log-odds of a yes = 0.2 + how ready the rater is + how liked the ratee + 0.9 a shared interest − 0.09 a year
 between them.
 """
 
@@ -35,12 +35,14 @@ class Town:
     chance: np.random.Generator
     tallies: dict[int, Tally] = field(default_factory=dict)
     day: int = 0
+    tokens: list[str] = field(default_factory=list)
+    """Of their accounts, where they have one."""
 
     @classmethod
-    def made(cls, people: int, seed: int) -> "Town":
+    def made(cls, people: int, seed: int, ids: list[str] | None = None) -> "Town":
         chance = np.random.default_rng(seed)
         return cls(
-            [str(uuid.uuid4()) for _ in range(people)],
+            ids or [str(uuid.uuid4()) for _ in range(people)],
             ["woman" if place % 2 else "man" for place in range(people)],
             [date(1975 + int(chance.integers(0, 30)), 6, 1) for _ in range(people)],
             [sorted(chance.choice(TAGS, 2, replace=False).tolist()) for _ in range(people)],
@@ -52,12 +54,13 @@ class Town:
     def log_odds(self, rater: int, ratee: int) -> float:
         shared = len(set(self.interests[rater]) & set(self.interests[ratee]))
         years = abs(self.born[rater].year - self.born[ratee].year)
-        return float(self.choosy[rater] + self.liked[ratee] + 0.5 * shared - 0.06 * years + 0.3)
+        return float(self.choosy[rater] + self.liked[ratee] + 0.9 * shared - 0.09 * years + 0.2)
 
     async def settle(self, connection: Any) -> None:
-        """Store who they are."""
+        """Store who they are, also of accounts that are there."""
         await connection.executemany(
-            "INSERT INTO users (id, handle, birth_date) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            "INSERT INTO users (id, handle, birth_date) VALUES ($1, $2, $3) "
+            "ON CONFLICT (id) DO UPDATE SET birth_date = $3",
             [(one, f"d{one[:13]}", born) for one, born in zip(self.ids, self.born, strict=True)],
         )
         await connection.executemany(

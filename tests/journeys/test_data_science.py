@@ -20,7 +20,7 @@ import psutil
 import pytest
 from deciding import Town as Deciding
 from rt_client.engine import Engine
-from rt_client.town import status
+from rt_client.town import hereabouts, status
 
 from cluster.embedded.postgres import stored_url
 from matching import dataset
@@ -28,6 +28,7 @@ from matching.jobs.fitting import fit_rows
 from matching.rank import Settings
 from storage import datasets, erasing_matching, registry
 
+pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parents[2]
 PEOPLE, DECISIONS = 150, 5_000
 
@@ -35,7 +36,10 @@ PEOPLE, DECISIONS = 150, 5_000
 @pytest.fixture(scope="module")
 def decided(engine: Engine) -> Deciding:
     """Some have decided on this engine."""
-    deciding = Deciding.made(PEOPLE, 3)
+    made = hereabouts(engine.data, "dev-users", "--count", str(PEOPLE), "--prefix", "decides")
+    accounts = [json.loads(line) for line in made.splitlines()]
+    deciding = Deciding.made(PEOPLE, 3, [each["user"] for each in accounts])
+    deciding.tokens = [each["token"] for each in accounts]
 
     async def settle() -> None:
         connection = await asyncpg.connect(stored_url(engine.data))
@@ -121,14 +125,15 @@ async def test_a_job_killed_twice_goes_on_and_makes_what_it_would_have_made(
 
 
 async def test_the_documents_way_from_decisions_to_a_model_that_serves_and_back(
-    engine: Engine, database: Any
+    engine: Engine, database: Any, decided: Deciding
 ) -> None:
     program = runpy.run_path(str(ROOT / "docs" / "data_science.py"))
     said: list[str] = []
-    found = await asyncio.to_thread(program["walk"], str(engine.data), said.append)
+    found = await asyncio.to_thread(program["walk"], str(engine.data), decided.tokens[1], said.append)
     train = found["train"]
     assert train["metrics"]["auc"] > train["metrics"]["baseline"]["auc"]
     assert (train["promoted"], found["serving"], found["back"]) == (True, train["version"], "baseline"), said
+    assert found["scored_by"] == train["version"]
     assert found["evaluate"]["rows"] == train["later"]
     moves = await registry.moves(database, "people")
     assert [move.why for move in moves[-2:]] == ["gate", "rollback"]
@@ -159,3 +164,32 @@ async def test_somebody_erased_while_a_model_is_trained_is_not_in_it(
     assert (people, row.erased_at, row.dataset_sha256) == (0, None, answer["dataset"])
     rows = dataset.read((await datasets.load(database, answer["dataset"]))[1])
     assert gone not in {*rows["rater"], *rows["ratee"]}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("decided")
+async def test_a_search_that_is_killed_keeps_its_trials_and_beats_or_equals_the_defaults(
+    engine: Engine,
+) -> None:
+    asked = ("matching.jobs.tune", "--trials", "6", "--at-once", "2")
+    first = Job(engine, *asked)
+    first.until("trials: 2 of 6")
+    os.kill(process_of(engine, "-m matching.jobs.tune"), signal.SIGKILL)
+    assert first.answer()[1] == 1
+    second = Job(engine, *asked)
+    answer, code = second.answer()
+    assert (code, answer["trials"]) == (0, 6), second.said
+    assert any("trials done before" in line and " 0 of" not in line for line in second.said)
+    assert answer["log_loss"] <= answer["default_log_loss"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+async def test_above_the_switch_workers_of_ray_train_make_the_trees(engine: Engine, database: Any) -> None:
+    alone, _ = Job(engine, "matching.jobs.train", "--no-promote", "--seed", "9").answer()
+    asked = ("--no-promote", "--seed", "9", "--switch-rows", "0", "--workers", "2")
+    running = Job(engine, "matching.jobs.train", *asked)
+    together, code = running.answer()
+    assert code == 0, running.said
+    assert together["metrics"]["auc"] == pytest.approx(alone["metrics"]["auc"], abs=0.02)
+    assert await registry.find(database, "people", together["version"]) is not None

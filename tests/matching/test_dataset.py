@@ -17,8 +17,13 @@ from matching.tally import PRIOR, RATES, Tally
 
 
 @pytest.fixture(scope="module")
-def sources() -> Sources:
-    return Town.made(60, 1).sources(1200)
+def town() -> Town:
+    return Town.made(60, 1)
+
+
+@pytest.fixture(scope="module")
+def sources(town) -> Sources:
+    return town.sources(1200)
 
 
 def test_rates_are_those_of_the_tallies_before_each_decision(sources):
@@ -110,10 +115,9 @@ def test_what_was_written_into_the_sources_as_an_outcome_is_a_telltale(sources):
         leaks.check(columns, sources, seed=1)
 
 
-def test_one_good_feature_is_no_telltale(sources):
-    good = Town.made(60, 1)
+def test_one_good_feature_is_no_telltale(town, sources):
     odds = [
-        good.log_odds(good.ids.index(row["rater"]), good.ids.index(row["ratee"]))
+        town.log_odds(town.ids.index(row["rater"]), town.ids.index(row["ratee"]))
         for row in sources.log.iter_rows(named=True)
     ]
     leaks.check(with_column("truth", lambda _log, label: pl.Series(odds)[: len(label)]), sources, seed=1)
