@@ -5,7 +5,7 @@ The same seed gives the same city. Parts: `city_people` (who there is), `city_tr
 running engine), `city_loop` (learning from it, and whether that helped).
 
 {equations}
-Who sees whom: about Poisson(activity) a day and person, activity lognormal(0.6, 0.8); a place at an
+Who sees whom: about Poisson(activity) a day and person, activity lognormal(1.0, 0.7); a place at an
 exponential distance (3 km) from home, somebody of a gender sought who lives there, seen with a chance of
 0.25 + 0.75 / (1 + exp(−1.5 a_j)); only who may be shown (age, gender, goals, distance, both ways). Seven of
 ten likes are seen and answered the next day. A pass is a block with 0.002. Matches talk with 0.6, 1 +

@@ -87,15 +87,15 @@ class People:
         side_m = max(LEAST_SIDE_M, math.sqrt(users / PEOPLE_A_KM2) * 1_000)
         east_m, north_m = _homes(users, side_m, chance)
         gender = chance.choice(3, users, p=(0.48, 0.48, 0.04))
-        age = np.clip(18 + chance.gamma(2.2, 6.0, users), 18, 80).astype(np.int64)
-        below, above = (chance.integers(3, 13, users) for _ in range(2))
+        age = np.clip(18 + chance.gamma(3.0, 5.5, users), 18, 80).astype(np.int64)
+        below, above = (chance.integers(5, 16, users) for _ in range(2))
         goals = chance.random((users, len(GOALS))) < (0.7, 0.5, 0.3, 0.2)
         goals[chance.random(users) < 0.1] = False
         topics = chance.dirichlet([0.25] * len(TOPICS), users)
         is_like = chance.normal(size=(users, TASTES))
         wants = 0.6 * is_like + 0.8 * chance.normal(size=(users, TASTES))
         said = chance.normal(size=(TASTES, VALUES)) / math.sqrt(TASTES)
-        answered = 3.5 + 1.2 * (is_like @ said) + chance.normal(0, 0.6, (users, VALUES))
+        answered = 3.5 + 1.2 * (is_like @ said) + chance.normal(0, 0.4, (users, VALUES))
         return cls(
             side_m,
             east_m,
@@ -116,7 +116,7 @@ class People:
             wants,
             is_like,
             topics,
-            np.clip(chance.lognormal(0.6, 0.8, users), 0.1, 30.0),
+            np.clip(chance.lognormal(1.0, 0.7, users), 0.1, 30.0),
             _places(max(4, users // _PEOPLE_A_PLACE), side_m, chance),
         )
 

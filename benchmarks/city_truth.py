@@ -10,8 +10,8 @@ from matching.arrays import sigmoid
 from matching.exposure import Exposure
 
 EQUATIONS = """
-logit p(i→j) = −1.2 + 1.1 a_j − 0.9 s_i + 0.9 w_i·l_j/√6 + 0.35 min(shared, 4)
-               − 0.5 ln(1 + d / 2 km) − 0.06 max(gap − 3, 0)
+logit p(i→j) = −1.4 + 1.1 a_j − 0.9 s_i + 0.9 w_i·l_j/√6 + 0.5 min(shared, 4)
+               − 0.5 ln(1 + d / 2 km) − 0.08 max(gap − 3, 0)
 
   a_j  attractiveness, N(0, 1)            s_i  selectivity, N(0, 1)
   l_j  what j is, N(0, I₆)                w_i  what i looks for, 0.6 l_i + 0.8 N(0, I₆)
@@ -68,13 +68,13 @@ def likes(people: People, rater: Integers, ratee: Integers) -> Floats:
     shared = (people.interests[rater] & people.interests[ratee]).sum(axis=1)
     gap = np.abs(people.age[rater] - people.age[ratee])
     return sigmoid(
-        -1.2
+        -1.4
         + 1.1 * people.attractiveness[ratee]
         - 0.9 * people.selectivity[rater]
         + 0.9 * taste
-        + 0.35 * np.minimum(shared, 4)
+        + 0.5 * np.minimum(shared, 4)
         - 0.5 * np.log1p(distance_m(people, rater, ratee) / 2_000)
-        - 0.06 * np.maximum(gap - 3, 0)
+        - 0.08 * np.maximum(gap - 3, 0)
     )
 
 
