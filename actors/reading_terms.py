@@ -1,4 +1,4 @@
-"""On which terms a room is read: what its owner may say (docs/protocol.md §7.3)."""
+"""On which terms a room is read: what its owner may say (docs/protocol.md §7.2)."""
 
 from typing import Annotated, Literal
 

@@ -105,7 +105,7 @@ Line = Annotated[str, AfterValidator(_printable), Field(pattern=r"^[^\x00-\x1f\x
 
 
 class Terms(Answer):
-    """On which terms a room's messages are read (docs/protocol.md §7.3)."""
+    """On which terms a room's messages are read (docs/protocol.md §7.2)."""
 
     scorer: Literal["inline", "model"]
     policy: Literal["pass", "hold", "retract"]

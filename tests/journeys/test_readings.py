@@ -1,4 +1,4 @@
-"""Rooms that are read, as their members meet them (docs/protocol.md §7.3; NLP-4, NLP-10)."""
+"""Rooms that are read, as their members meet them (docs/protocol.md §7.2; NLP-4, NLP-10)."""
 
 import pytest
 from rt_client.connection import Refused
