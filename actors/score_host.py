@@ -98,8 +98,10 @@ class ScoreHost:
         state: UserState = activation.state
         async with self._shard.pool.acquire() as connection:
             found = await decisions.tallies(connection, [state.user])
-        state.record = replace(state.record, tally=found.get(state.user, decisions.TallyRow()))
-        await self.refreshed(activation)
+        before, tally = state.record.tally, found.get(state.user, decisions.TallyRow())
+        state.record = replace(state.record, tally=tally)
+        if tally.given != before.given:  # else it was about this person, and changes nothing that is shown
+            await self.refreshed(activation)
         waiting.asker.answer({})
 
     async def _read(self, connection: asyncpg.Connection, state: UserState) -> None:
