@@ -13,7 +13,7 @@ from actors.placement import slot_of
 from actors.protocol import EngineError, ErrorCode
 from actors.reading import inline_verdict
 from nlp.conversation import Conversation, Verdict
-from storage import readings
+from storage import erasing_matching, readings
 
 TERMS: dict[str, Any] = {
     "scorer": "model", "policy": "hold", "deadline_ms": 2_000, "heads": ["sentiment"], "threshold": 0.5,
@@ -278,8 +278,8 @@ async def test_an_erased_person_is_named_in_no_figures(read, monkeypatch) -> Non
     async with read.small.pool.acquire() as connection:
         saved = (await readings.load(connection, read.room)).state
         assert read.bob in saved
-        await readings.forget(connection, read.bob)
-        await connection.execute("SELECT pg_notify('hereabouts', $1)", f"erased:{read.bob}")
+        async with connection.transaction():
+            await erasing_matching.erase(connection, read.bob)
         assert read.bob not in (await readings.load(connection, read.room)).state
     await read.small.until(lambda: read.bob not in read.live.conversation.encoded().decode())
     await read.small.publish(read.room, read.ann, "one more")
