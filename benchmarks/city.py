@@ -15,13 +15,19 @@ Poisson(12 p(i→j) p(j→i)) messages. Three places a person, ln weight = draw 
 What lists lead to is asked of p: a viewer looks at the whole list; the shown answers at most so many of those
 who saw them (attention), the likeliest matches first. That sum is the effective matches.
 
-    python -m benchmarks.city [--users 100000] [--seed 1]
+    python -m benchmarks.city [--users 100000] [--seed 1] [--into DIR]
+
+Without --into it only says what there would be; with it the history is written into the engine that runs on
+that data folder, and its people are there beside whoever is (handles city-…).
 """
 
 import argparse
+import asyncio
 import json
+import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -29,6 +35,7 @@ import numpy as np
 from benchmarks.city_history import History, happened, matches
 from benchmarks.city_people import People
 from benchmarks.city_truth import EQUATIONS
+from cluster.embedded.postgres import stored_url
 
 USERS = 100_000
 DOC = __doc__.replace("{equations}", EQUATIONS)
@@ -80,9 +87,20 @@ def main() -> None:
     )
     options.add_argument("--users", type=int, default=USERS)
     options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--into", type=Path, metavar="DIR", help="the data folder of a running engine")
     given = options.parse_args()
     begun_s = time.monotonic()
-    found = City.made(given.users, given.seed).figures()
+    city = City.made(given.users, given.seed)
+    found = city.figures()
+    if given.into is not None:
+        # They import this module.
+        from benchmarks.city_engine import redis_url  # noqa: PLC0415
+        from benchmarks.city_store import store  # noqa: PLC0415
+
+        def tell(what: str) -> None:
+            print(f"city {time.monotonic() - begun_s:6.0f} s  {what}", file=sys.stderr, flush=True)
+
+        asyncio.run(store(stored_url(given.into), redis_url(given.into), city, tell))
     print(json.dumps(found | {"seconds": round(time.monotonic() - begun_s, 1)}))
 
 

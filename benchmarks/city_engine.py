@@ -27,6 +27,13 @@ from storage.postgres import open_pool
 _TOKEN_S = 3_600.0
 
 
+def redis_url(data: Path) -> str:
+    """Of the embedded Valkey of a data folder."""
+    password = (data / "secrets" / "valkey.password").read_text().strip()
+    port = (data / "valkey" / "port").read_text().strip()
+    return f"redis://:{quote(password)}@127.0.0.1:{port}/0"
+
+
 @dataclass(frozen=True)
 class CityEngine:
     """A development engine with embedded databases."""
@@ -44,9 +51,7 @@ class CityEngine:
 
     @property
     def redis_url(self) -> str:
-        password = (self.data / "secrets" / "valkey.password").read_text().strip()
-        port = (self.data / "valkey" / "port").read_text().strip()
-        return f"redis://:{quote(password)}@127.0.0.1:{port}/0"
+        return redis_url(self.data)
 
     def tokens(self, users: Sequence[str]) -> list[str]:
         """A token for each, as they would get by signing in."""
