@@ -23,6 +23,7 @@ TOKENS_READ = 64
 """Of a text, the two marks at its ends among them; tweets have 26 on average, 1 in 1,000 more than 64."""
 BATCH = 8
 _UNKNOWN: dict[str, Any] = {"unk_token": "[UNK]", "max_input_chars_per_word": 100}
+_ACTIVATIONS_QUANTISED = b"DynamicQuantizeLinear"
 VOCABULARY = Path(__file__).with_name("vocabulary.txt")
 """The 30,522 word pieces of BERT uncased (Devlin et al. 2019, Apache-2.0)."""
 
@@ -71,6 +72,10 @@ class Encoder:
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.model = model
+        self.alone = _ACTIVATIONS_QUANTISED in model
+        """Whether each text is encoded by itself: int8 activations have one scale a batch, and in company one
+        answer in fifty was another.
+        """
         self.sha256 = hashlib.sha256(model).hexdigest()
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._inputs = {one.name for one in self._session.get_inputs()}
@@ -78,9 +83,11 @@ class Encoder:
     def pooled(self, texts: Sequence[str], batch: int = BATCH) -> Vectors:
         """Return the mean over each text's pieces of the last layer: (texts, WIDTH), not normalised.
 
-        Texts of like length share a batch.
+        Texts of like length share a batch, unless the encoder takes each alone: a vector never depends on
+        the other texts.
         """
         pieces = tokenizer().encode(texts)
+        batch = 1 if self.alone else batch
         order = sorted(range(len(texts)), key=lambda row: len(pieces[row]))
         found = np.zeros((len(texts), WIDTH), np.float32)
         for start in range(0, len(order), batch):
