@@ -96,7 +96,7 @@ BENCH := $(if $(QUICK),--quick,)
 peers: ## Install the servers that the benchmarks run beside (as root, on Debian)
 	@sh benchmarks/peers/install.sh && sh benchmarks/peers/geo_databases.sh
 
-bench: setup ## Measure every claim beside its peers, about 45 minutes (QUICK=1: 12, not for quoting)
+bench: setup ## Measure every claim beside its peers, about 90 minutes (QUICK=1: 25, not for quoting)
 	@failed=; for claim in $(CLAIMS); do \
 		$(BIN)/python -m benchmarks.$$claim $(BENCH) || failed="$$failed $$claim"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
