@@ -6,6 +6,8 @@ Two models of implicit feedback, both from a sparse person × place matrix alone
   Shen et al., CIKM 2021), then one sharpening step against its blur (BSPM: Choi et al., SIGIR 2023).
 - `Factors` (`als`): alternating least squares (Hu, Koren and Volinsky, ICDM 2008).
 
+Beside them, to compare with: `implicit`, the same least squares by the package of that name (extra `bench`).
+
 The evaluation takes train and test files, a line a user: its number, then its places. The split that
 LightGCN and its successors report on is Gowalla's check-ins (SNAP). Figures are means over the users of the
 test file: Recall@20 and nDCG@20 with the places of train left out of the lists. What is set was chosen on a
@@ -19,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, csr_matrix
 from sklearn.utils.extmath import randomized_svd
 
-METHODS = ("graph-filter", "als")
+METHODS = ("graph-filter", "als", "implicit")
 LIST = 20
 BATCH = 512
 THREADS = 2
@@ -158,7 +160,7 @@ def evaluate(train_path: Path, test_path: Path, method: str, seed: int) -> dict[
     shapes = [read(path).shape for path in (train_path, test_path)]
     shape = (max(rows for rows, _ in shapes), max(columns for _, columns in shapes))
     train, test = read(train_path, shape), read(test_path, shape)
-    model: Model = GraphFilter.fit(train, seed) if method == METHODS[0] else Factors.fit(train, seed=seed)
+    model = _fitted(train, method, seed)
     users = np.flatnonzero(np.diff(test.indptr))
 
     def of_batch(batch: Rows) -> tuple[list[float], list[float]]:
@@ -175,6 +177,36 @@ def evaluate(train_path: Path, test_path: Path, method: str, seed: int) -> dict[
         "recall20": float(recall.mean()),
         "ndcg20": float(gains.mean()),
     }
+
+
+def _fitted(visits: csr_array, method: str, seed: int) -> Model:
+    if method == "graph-filter":
+        return GraphFilter.fit(visits, seed)
+    return Factors.fit(visits, seed=seed) if method == "als" else by_implicit(visits, seed=seed)
+
+
+def by_implicit(
+    visits: csr_array,
+    *,
+    seed: int,
+    width: int = 64,
+    sweeps: int = 15,
+    weight: float = 20.0,
+    ridge: float = 10.0,
+) -> Factors:
+    """Return factors by the package `implicit`; ValueError says what to install where it is not."""
+    try:
+        from implicit.als import AlternatingLeastSquares  # noqa: PLC0415 - of the extra `bench` alone
+    except ImportError:
+        raise ValueError(
+            "method implicit needs the package of that name: pip install 'hereabouts[bench]'"
+        ) from None
+    model = AlternatingLeastSquares(
+        factors=width, alpha=weight, iterations=sweeps, regularization=ridge, random_state=seed,
+        num_threads=THREADS, use_gpu=False,
+    )  # fmt: skip
+    model.fit(csr_matrix(visits), show_progress=False)
+    return Factors(np.asarray(model.user_factors), np.asarray(model.item_factors))
 
 
 def _batches(users: Rows) -> Iterator[Rows]:

@@ -80,7 +80,7 @@ def test_the_graph_filter_finds_a_circle_of_places():
     assert (best // 30 == (np.arange(60) % 2)[:, None]).all()
 
 
-@pytest.mark.parametrize("method", ["als"])
+@pytest.mark.parametrize("method", ["als", "implicit"])
 def test_the_command_finds_two_circles_of_places(tmp_path, capsys, method):
     """Persons go to places of their own circle only; what is kept back of it comes first."""
     chance = np.random.default_rng(0)
