@@ -2,6 +2,7 @@
 (ML-7).
 """
 
+import time
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from deciding import BEGIN, Town
 
+from geo.cells import cell_of
 from matching.communities import communities
 from matching.experiment import SRM_ALARM, sample_ratio_p
 from matching.jobs import experiment
@@ -18,8 +20,9 @@ from matching.jobs.command import JobError
 from matching.jobs.engine import EngineSite
 from matching.trial import Outcome, Trial, least_p, report
 from serve_app.trials import alias_for, variant_of
-from storage import erasing_matching, experiments
+from storage import erasing_matching, experiments, positions
 from storage.experiments import ExperimentError, Variant
+from storage.placement import slot_of
 
 HALVES = {"control": 1.0, "new": 1.0}
 
@@ -180,6 +183,28 @@ async def test_friends_get_one_variant_and_an_erased_person_is_in_no_experiment(
             await erasing_matching.erase(connection, town.ids[0])
         for table in ("experiment_units", "experiment_exposures"):
             assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 59
+
+
+async def test_people_of_one_cell_get_one_variant_and_no_row_tells_the_cell(
+    pool, database_url, valkey_url, town
+):
+    cities = ((52.52, 13.405), (48.137, 11.575), (50.11, 8.68))
+    now_ms = int(time.time() * 1_000)
+    valkey = positions.open_valkey(valkey_url)
+    for place, user in enumerate(town.ids[:30]):
+        lat, lon = cities[place % 3]
+        cell = cell_of(lat + 1e-4 * place, lon, 9)
+        at = positions.Place(lat, lon, 10.0, now_ms, 1, cell, None)
+        await positions.save(valkey, [positions.SlotPlaces(slot_of("user", user), 1, {user: at})])
+    await valkey.aclose()
+    said = await experiment.main(EngineSite(database_url, valkey_url, 1), asked(*BEGIN_NEW, "--unit", "cell"))
+    assert (said["units"], said["largest_unit"]) == (3, 10)
+    async with pool.acquire() as connection:
+        served = [await alias_for(connection, user) for user in town.ids]
+        units = {row[0] for row in await connection.fetch("SELECT DISTINCT unit FROM experiment_units")}
+    assert [len(set(served[city:30:3])) for city in range(3)] == [1, 1, 1]
+    assert units == {"cell-0", "cell-1", "cell-2"}
+    assert len(set(served[30:])) == 2
 
 
 async def test_the_report_counts_what_the_exposed_did_since_and_before(pool, site, town):
