@@ -11,8 +11,6 @@ from rt_client.town import Person, Town
 
 from cluster.embedded.postgres import stored_url
 
-pytestmark = pytest.mark.timeout(90)
-
 
 async def decide(town: Town, who: Person, about: Person, *, like: bool) -> None:
     answer = await town.http("POST", "/v1/decisions", {"user": about.user, "like": like}, who)

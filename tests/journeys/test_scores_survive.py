@@ -8,8 +8,6 @@ from followed_map import Follower, neighbours
 from rt_client.town import Town, pids
 from rt_client.walk import Place
 
-pytestmark = pytest.mark.timeout(90)
-
 
 async def test_when_the_matcher_is_killed_rows_stay_and_scores_come_back(town: Town) -> None:
     place = Place()
