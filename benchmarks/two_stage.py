@@ -43,6 +43,7 @@ VIEWERS, LIMIT, AT_ONCE, SEED = 200, 20, 8, 1
 SWAP_EVERY_S = 2.0
 GOAL_MS = 10.0
 _READY_LIMIT_S = 180.0
+_OF_RAY = ("RAY_AUTH_", "RAY_SERVE_", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=")
 
 
 class Http:
@@ -200,7 +201,7 @@ async def until_vectors(server: Server, http: Http, count: int) -> None:
 async def handle_asker(server: Server) -> Ask:
     """Asks as the engine's own processes do, with their settings of Ray."""
     lines = Path(f"/proc/{matcher_pid(server)}/environ").read_bytes().decode().split("\0")
-    os.environ.update(dict(line.split("=", 1) for line in lines if line.startswith("RAY_")))
+    os.environ.update(dict(line.split("=", 1) for line in lines if line.startswith(_OF_RAY)))
     import ray  # noqa: PLC0415 - it reads its settings when it is imported
     from ray import serve  # noqa: PLC0415
 
@@ -275,7 +276,7 @@ async def through_serve(
 async def run(given: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     print("fits models", flush=True)
     stored = models()
-    found = await growth(stored[0], SIZES[: 3 if given.quick else len(SIZES)], VIEWERS, LIMIT)
+    found = await growth(stored[0], tuple(size for size in SIZES if size <= given.people), VIEWERS, LIMIT)
     with engine(given.port or free_port(), VIEWERS) as server:
         assert server.data is not None
         password = (server.data / "secrets" / "postgres.password").read_text().strip()

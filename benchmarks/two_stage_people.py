@@ -74,6 +74,8 @@ class Crowd:
             ["user_id", "gender", "seeks", "interests"],
             ((one, GENDERS[n % 2], [GENDERS[(n + 1) % 2]], self.interests[n]) for n, one in enumerate(ids)),
         )
+        for column in ("rater_id", "ratee_id"):  # minutes of looking up ids that stand a few lines above
+            await connection.execute(f"ALTER TABLE decisions DROP CONSTRAINT decisions_{column}_fkey")
         decided = zip(self.rater.tolist(), self.ratee.tolist(), self.likes.tolist(), strict=True)
         await _copy(
             connection,
