@@ -53,8 +53,12 @@ async def collect(place: Layout) -> dict[str, Any]:
     }
 
 
-def submit_line(state: engine.EngineState) -> str:
-    """Return what somebody types to have a job run; the job's command comes after it."""
+def submit_line(state: engine.EngineState) -> str | None:
+    """Return what somebody types to have a job run; the job's command comes after it. None on a joined node:
+    the job server is the head's.
+    """
+    if state.ray_dashboard_url is None:
+        return None
     ray = Path(sys.executable).with_name("ray")
     token = shlex.quote(state.ray_token_path or "")
     return (
@@ -134,6 +138,12 @@ async def _processes(state: engine.EngineState) -> list[dict[str, Any]]:
     return rows
 
 
+def _to_submit(line: str | None) -> list[str]:
+    if line is None:
+        return []
+    return ["to run a job on it (docs/data-science.md):", f"    {line} python -m matching.jobs.train --help"]
+
+
 def render(status: dict[str, Any]) -> str:
     """The same for people."""
     lines = [
@@ -142,8 +152,7 @@ def render(status: dict[str, Any]) -> str:
         f"data {status['data']}",
         f"Ray {status['ray']['address']}, token in {status['ray']['token_path']}",
         f"metrics {status['metrics_url']}",
-        "to run a job on it (docs/data-science.md):",
-        f"    {status['ray']['submit']} python -m matching.jobs.train --help",
+        *_to_submit(status["ray"]["submit"]),
         "",
     ]
     directory = status["directory"]

@@ -58,7 +58,7 @@ async def main(database_url: str, arguments: argparse.Namespace) -> dict[str, An
         to = Offset.parse((await features.settled(connection, arguments.to))["to"])
         print(f"decisions up to {to}", file=sys.stderr, flush=True)
         rows = dataset.build(await features.read(connection, to), dataset.features)
-        later = later_than(rows, row.lineage["trained_to"])
+        later = later_than(rows, row.lineage.get("trained_to", "0.0"))
         if arguments.first:
             first = Offset.parse(arguments.first)
             later = later_than(later, f"{first.xid}.{first.seq - 1}")

@@ -78,11 +78,18 @@ def _trial(config: dict[str, Any]) -> None:
         tune.report({"loss": loss, "best": best[0], "rounds": best[1], "trial": config["trial"]})
 
 
+def _tell_nobody(_: dict[str, Any]) -> None:
+    return
+
+
 class _Ended(tune.Callback):
     """Tells what each trial said last when it ended, of itself or by ASHA."""
 
     def __init__(self, tell: Callable[[dict[str, Any]], None]) -> None:
         self._tell = tell
+
+    def __reduce__(self) -> tuple[type, tuple[Any]]:
+        return _Ended, (_tell_nobody,)  # Tune keeps a copy of its settings, which nobody listens to
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
         self._tell(trial.last_result)
