@@ -15,7 +15,7 @@ from nlp.labelled import Labelled
 from nlp.models import Head, readable
 
 METHODS = ("auto", "fine-tune", "frozen")
-RISK = 0.2
+RISK = 0.1
 """Of what a head answers at most this share is wrong on the validation texts; else it abstains."""
 FEWEST_TEXTS = 8
 

@@ -40,7 +40,7 @@ def test_a_model_is_trained_and_evaluated_from_files(trained, feelings, capsys):
     assert set(found["seeds"]["macro_f1"]) == {"0", "1"}
     card = json.loads((folder / "out" / "card.json").read_text("utf-8"))
     assert card["sha256"] == found["sha256"]["model"]
-    assert card["heads"]["emotion"]["val"]["abstention"]["risk"] == 0.2
+    assert card["heads"]["emotion"]["val"]["abstention"]["risk"] == 0.1
 
 
 def test_the_same_seed_gives_the_same_model(trained, capsys):
