@@ -290,7 +290,12 @@ async def run(given: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]
         rows = {"in process": await in_process(database_url, crowd, given)}
         os.kill(matcher_pid(server), signal.SIGKILL)  # it is started anew, and reads everybody
         await asyncio.sleep(5.0)
-        rows |= await through_serve(server, database_url, versions, given)
+        try:
+            rows |= await through_serve(server, database_url, versions, given)
+        finally:
+            import ray  # noqa: PLC0415 - see handle_asker
+
+            ray.shutdown()  # a driver whose head stops is ended without a word
         kib = memory_kib(matcher_pid(server))
         rows["Matcher process"] = {
             "pss_mib": kib.proportional // 1024,
