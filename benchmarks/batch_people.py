@@ -10,7 +10,6 @@ them: city_loop). Against users: one core. Against shards: Ray tasks on so many 
 
 import argparse
 import json
-import resource
 import signal
 import subprocess
 import sys
@@ -43,7 +42,7 @@ def lists(users: int, seed: int, workers: int, model: Path) -> dict[str, Any]:
         hands = OnRay()
         list(hands.each(_warm, hands.share(None), [(number,) for number in range(2 * workers)]))
     viewers = batch.by_place(world.population)
-    before_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before_mib = _peak_mib()
     stages, begun = {}, (time.perf_counter(), time.process_time())
     shared = hands.share(world)
     edges = shards.scored(hands, shared, viewers, seed, lambda _: None)
@@ -63,11 +62,17 @@ def lists(users: int, seed: int, workers: int, model: Path) -> dict[str, Any]:
         "users_per_s": round(users / wall_s, 1),
         "users_per_cpu_s": None if workers else round(users / cpu_s, 1),
         "candidates_each": round(len(edges) / len(viewers), 1),
-        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_mib": round(_peak_mib()),
         "of_that_the_columns_mib": round(before_mib),
         **{name: round(seconds, 2) for name, seconds in stages.items()},
         "worth": batch.worth(shown.edges, users, ATTENTION),
     }
+
+
+def _peak_mib() -> float:
+    """The most that this process ever held; getrusage counts what its parent held when it was made."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def _warm(_: None, number: int) -> int:
