@@ -9,7 +9,9 @@ import runpy
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -33,9 +35,19 @@ ROOT = Path(__file__).parents[2]
 PEOPLE, DECISIONS = 150, 5_000
 
 
+def unlist(url: str, token: str) -> None:
+    """They are suggested to nobody any more."""
+    request = urllib.request.Request(f"{url}/v1/me/preferences", method="PUT", data=b'{"listed": false}')
+    request.add_header("Authorization", f"Bearer {token}")
+    request.add_header("Content-Type", "application/json")
+    request.add_header("If-Match", "*")
+    with suppress(urllib.error.HTTPError), urllib.request.urlopen(request, timeout=10):
+        pass  # whom a test erased has nothing to change
+
+
 @pytest.fixture(scope="module")
-def decided(engine: Engine) -> Deciding:
-    """Some have decided on this engine."""
+def decided(engine: Engine) -> Iterator[Deciding]:
+    """Some have decided on this engine; they are in nobody's way after this module."""
     made = hereabouts(engine.data, "dev-users", "--count", str(PEOPLE), "--prefix", "decides")
     accounts = [json.loads(line) for line in made.splitlines()]
     deciding = Deciding.made(PEOPLE, 3, [each["user"] for each in accounts])
@@ -48,7 +60,9 @@ def decided(engine: Engine) -> Deciding:
         await connection.close()
 
     asyncio.run(settle())
-    return deciding
+    yield deciding
+    for token in deciding.tokens:
+        unlist(engine.url, token)
 
 
 @pytest.fixture
