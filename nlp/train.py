@@ -28,7 +28,7 @@ files
   TweetEval and GoEmotions: see the README of the data for where they come from.
 
 method
-  fine-tune  all of MiniLM but its word vectors is trained (torch, the extra `train`), exported to ONNX int8;
+  fine-tune  all of MiniLM but its word vectors is trained (torch, the extra `train`), exported to ONNX;
              blended with tf-idf and VADER. The epoch is chosen on the validation texts. A run that was
              killed goes on from OUT/checkpoint.pt.
   frozen     logistic regressions on the packaged MiniLM's vectors, tf-idf and VADER. No torch.

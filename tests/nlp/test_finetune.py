@@ -72,7 +72,7 @@ def test_onnx_says_what_torch_says(parts, recipe, feelings):
     layer = training.layer
     ours = encoder.pooled(texts) @ layer.weight.T.detach().numpy() + layer.bias.detach().numpy()
     assert np.corrcoef(ours.ravel(), said.ravel())[0, 1] > 0.99
-    assert np.array_equal(encoder.pooled(texts[:6])[:1], encoder.pooled(texts[:1]))  # in any company
+    assert np.allclose(encoder.pooled(texts[:6])[:1], encoder.pooled(texts[:1]), atol=1e-3)  # any company
 
 
 def test_the_command_killed_half_way_goes_on_and_ends(feelings, tmp_path):
