@@ -25,7 +25,7 @@ def met(seed, people=12, share=0.3):
     return found | found.T
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1_000))
 def test_adamic_adar_is_counted_neighbour_by_neighbour(seed):
     known = met(seed)
@@ -42,7 +42,7 @@ def test_contacts_fade_by_half_a_half_life():
     assert recency_weighted(amounts, np.array([4.0, 2.0]), 2.0) == pytest.approx(np.full((3, 3), 0.75))
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 1_000))
 def test_every_feature_of_a_pair_is_the_same_from_both_sides(seed):
     chance = np.random.default_rng(seed)
