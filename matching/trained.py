@@ -39,9 +39,13 @@ class Trained:
 
 
 def why(model: PeopleModel, forward: Floats) -> list[Why]:
-    """Return what each of TOLD truly added to the log-odds of each row, the largest first."""
+    """Return what each of TOLD truly added to the log-odds of each row, the largest first. That something is not
+    known counts in a score, but is no reason to tell.
+    """
     told = [place for place, name in enumerate(model.names) if name in TOLD]
-    parts = contributions(model.model, model.inputs(forward))[:, told].round(3)
+    inputs = model.inputs(forward)
+    parts = contributions(model.model, inputs)[:, told].round(3)
+    parts[np.isnan(inputs[:, told])] = 0.0
     order = np.argsort(-np.abs(parts), axis=1, kind="stable")[:, :MOST_TOLD]
     names = [model.names[place] for place in told]
     return [

@@ -232,6 +232,8 @@ def test_reasons_are_true_parts_and_tell_nothing_of_the_other_person(model):
         for name, added in reasons:
             assert added == pytest.approx(part[FEATURES.index(name)], abs=0.0006)
         assert [abs(added) for _, added in reasons] == sorted((abs(a) for _, a in reasons), reverse=True)
+    forward[:, [FEATURES.index(name) for name in TOLD]] = np.nan
+    assert not any(why(model, forward)), "that something is not known is no reason to tell"
     private = ("received", "given", "rate", "residual", "age", "league", "popularity", "gender")
     assert not [name for name in TOLD if any(word in name for word in private)]
 
