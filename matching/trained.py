@@ -39,8 +39,9 @@ class Trained:
 
 
 def why(model: PeopleModel, forward: Floats) -> list[Why]:
-    """Return what each of TOLD truly added to the log-odds of each row, the largest first. That something is not
-    known counts in a score, but is no reason to tell.
+    """Return what each of TOLD truly added to the log-odds of each row, the largest first.
+
+    That something is not known counts in a score, but is no reason to tell.
     """
     told = [place for place, name in enumerate(model.names) if name in TOLD]
     inputs = model.inputs(forward)
