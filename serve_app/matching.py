@@ -8,6 +8,8 @@ from matching.answers import InterestMap, Recommended
 
 PATIENCE_S = 1.0
 """How long an answer is waited for."""
+MAP_PATIENCE_S = 10.0
+"""How long the map of interests is: it is made when it is first asked for."""
 WAITING_LIMIT = 64
 """Requests of one process that wait for the Matcher, what it does in its second at a bad time; one more is
 refused, or gets a batch's rows, at once.
@@ -91,7 +93,7 @@ class ServeMatcher:
 
     async def interest_map(self) -> InterestMap:
         """See Matching."""
-        found: InterestMap = await self._ask("interest_map")
+        found: InterestMap = await self._ask("interest_map", patience_s=MAP_PATIENCE_S)
         return found
 
     async def warm(self) -> None:
@@ -105,13 +107,13 @@ class ServeMatcher:
             else:
                 return
 
-    async def _ask(self, method: str, *arguments: Any) -> Any:
+    async def _ask(self, method: str, *arguments: Any, patience_s: float | None = None) -> Any:
         if self.is_full:
             raise MatcherAwayError
         self._waiting += 1
         response: Any = None
         try:
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(patience_s or self._patience_s):
                 response = getattr(await self._get_handle(), method).remote(*arguments)
                 return await response
         except Exception as error:  # noqa: BLE001 - whatever Serve says, it means: not now

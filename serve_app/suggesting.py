@@ -70,9 +70,7 @@ async def people_now(here: Services, me: UserId, limit: int) -> Found[Person]:
     """By the Matcher, who is near included. Raises MatcherAwayError."""
     if here.matcher.is_full:
         raise MatcherAwayError  # before anything else is asked for it
-    near = await _near(here, me)
-    async with here.pool.acquire() as connection:
-        alias = await alias_for(connection, me)
+    near, alias = await asyncio.gather(_near(here, me), _alias(here, me))
     found = await here.matcher.recommend(me, near, limit, alias)
     async with here.pool.acquire() as connection:
         shown = await may_be_shown(connection, me, [row.user for row in found.rows], here.now.date())
@@ -82,6 +80,11 @@ async def people_now(here: Services, me: UserId, limit: int) -> Found[Person]:
         if row.user in shown
     ]
     return Found(items[:limit], found.model, here.now, is_live=True)
+
+
+async def _alias(here: Services, me: UserId) -> str:
+    async with here.pool.acquire() as connection:
+        return await alias_for(connection, me)
 
 
 async def _near(here: Services, me: UserId) -> list[tuple[str, float]]:
