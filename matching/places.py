@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array, csr_matrix
 from sklearn.utils.extmath import randomized_svd
+from threadpoolctl import threadpool_limits
 
 METHODS = ("graph-filter", "als", "implicit")
 LIST = 20
@@ -201,11 +202,12 @@ def by_implicit(
         raise ValueError(
             "method implicit needs the package of that name: pip install 'hereabouts[bench]'"
         ) from None
-    model = AlternatingLeastSquares(
-        factors=width, alpha=weight, iterations=sweeps, regularization=ridge, random_state=seed,
-        num_threads=THREADS, use_gpu=False,
-    )  # fmt: skip
-    model.fit(csr_matrix(visits), show_progress=False)
+    with threadpool_limits(1, "blas"):  # it has threads of its own, and two kinds are in each other's way
+        model = AlternatingLeastSquares(
+            factors=width, alpha=weight, iterations=sweeps, regularization=ridge, random_state=seed,
+            num_threads=THREADS, use_gpu=False,
+        )  # fmt: skip
+        model.fit(csr_matrix(visits), show_progress=False)
     return Factors(np.asarray(model.user_factors), np.asarray(model.item_factors))
 
 
