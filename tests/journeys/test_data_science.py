@@ -105,7 +105,7 @@ class Job:
 def process_of(engine: Engine, text: str) -> int:
     """The pid of the engine's process with this in its command line or title."""
     supervisor = psutil.Process(json.loads((engine.data / "engine.json").read_text())["supervisor"]["pid"])
-    until_s = time.monotonic() + 60
+    until_s = time.monotonic() + 120
     while time.monotonic() < until_s:
         for each in supervisor.children(recursive=True):
             with suppress(psutil.Error):

@@ -108,6 +108,7 @@ async def test_who_likes_alike_and_who_shares_interests_are_named(database_url, 
                 assert by_source[source] <= set(circle), source
 
 
+@pytest.mark.timeout(300)  # its libraries take a busy machine long to load
 async def test_vectors_name_people_and_forget_the_erased(pool, database_url, crowd):
     viewer, gone = crowd[0][20], crowd[0][21]
     async with matcher(database_url) as service:
