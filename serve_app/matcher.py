@@ -31,7 +31,7 @@ from serve_app.match_places import MatchPlaces
 from serve_app.match_sources import MatchSources
 from storage import feed
 from storage.decisions import TallyRow
-from storage.outbox import CHANNEL
+from storage.hearing import hear
 from storage.postgres import UNREACHABLE, open_pool
 
 if TYPE_CHECKING:
@@ -252,24 +252,11 @@ class MatcherService:
                 self._moved.set()
 
     async def _listen(self) -> None:
-        def notified(_connection: Any, _pid: int, _channel: str, payload: object) -> None:
-            kind, _, key = str(payload).partition(":")
-            self.heard(kind, key)
+        def connected() -> None:
+            self._news.set()
+            self._moved.set()
 
-        while True:
-            with suppress(asyncpg.PostgresError, *UNREACHABLE):
-                connection = await asyncpg.connect(self.config.database_url, timeout=5)
-                try:
-                    await connection.add_listener(CHANNEL, notified)
-                    self._news.set()
-                    self._moved.set()
-                    while not connection.is_closed():
-                        await connection.execute("SELECT 1", timeout=5)
-                        await asyncio.sleep(LOOK_S)
-                finally:
-                    with suppress(Exception):
-                        await connection.close(timeout=1)
-            await asyncio.sleep(RETRY_S)
+        await hear(self.config.database_url, self.heard, connected)
 
     def _forget(self, user: str) -> None:
         row = self.people.remove(user)

@@ -25,7 +25,7 @@ from nlp.encoder import MissingExtraError
 from nlp.models import Head, Heads
 from nlp.verdicts import verdict_of
 from storage import registry
-from storage.outbox import CHANNEL
+from storage.hearing import hear
 from storage.postgres import UNREACHABLE, open_pool
 
 if TYPE_CHECKING:
@@ -220,24 +220,11 @@ class ReaderService:
                 await asyncio.sleep(RETRY_S)
 
     async def _listen(self) -> None:
-        def notified(_connection: Any, _pid: int, _channel: str, payload: object) -> None:
-            kind, _, key = str(payload).partition(":")
+        def heard(kind: str, key: str) -> None:
             if kind == "model" and key in MODELS:
                 self._moved.set()
 
-        while True:
-            with suppress(asyncpg.PostgresError, *UNREACHABLE):
-                connection = await asyncpg.connect(self.config.database_url, timeout=5)
-                try:
-                    await connection.add_listener(CHANNEL, notified)
-                    self._moved.set()
-                    while not connection.is_closed():
-                        await connection.execute("SELECT 1", timeout=5)
-                        await asyncio.sleep(LOOK_S)
-                finally:
-                    with suppress(Exception):
-                        await connection.close(timeout=1)
-            await asyncio.sleep(RETRY_S)
+        await hear(self.config.database_url, heard, self._moved.set)
 
 
 class Reader:
