@@ -126,6 +126,9 @@ def test_ports_stay_from_one_start_to_the_next_if_they_are_free() -> None:
     first = choose_block(random.Random(1))
     assert choose_block(random.Random(2), first[0]) == first
     with socket.socket() as taken:
+        taken.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as is_free: what another engine closed lingers
         taken.bind(("127.0.0.1", first[5]))
         taken.listen()
         assert choose_block(random.Random(2), first[0]) != first

@@ -115,17 +115,26 @@ def process_of(engine: Engine, text: str) -> int:
     raise AssertionError(f"no process of {text!r}")
 
 
+async def driver_past_its_dataset(engine: Engine, database: Any) -> int:
+    """The pid of the training's process, at the moment that its first step is stored: what it prints comes a
+    second later, when a quick one may be done.
+    """
+    known = await database.fetchval("SELECT count(*) FROM job_steps WHERE step = 'dataset'")
+    driver = await asyncio.to_thread(process_of, engine, "-m matching.jobs.train")
+    while await database.fetchval("SELECT count(*) FROM job_steps WHERE step = 'dataset'") == known:
+        await asyncio.sleep(0.01)
+    return driver
+
+
 async def test_a_job_killed_twice_goes_on_and_makes_what_it_would_have_made(
     engine: Engine, database: Any
 ) -> None:
     first = Job(engine, "matching.jobs.train", "--no-promote")
-    first.until("dataset: done")
-    os.kill(process_of(engine, "-m matching.jobs.train"), signal.SIGKILL)
+    os.kill(await driver_past_its_dataset(engine, database), signal.SIGKILL)
     assert first.answer()[1] == 1
     steps = "SELECT step, done_at FROM job_steps WHERE step = 'dataset' ORDER BY done_at DESC LIMIT 1"
     before = await database.fetchrow(steps)
     second = Job(engine, "matching.jobs.train", "--no-promote")
-    second.until("begins")
     os.kill(process_of(engine, "ray::fit"), signal.SIGKILL)
     answer, code = second.answer()
     assert (code, answer["promoted"]) == (0, False), second.said
@@ -160,8 +169,7 @@ async def test_somebody_erased_while_a_model_is_trained_is_not_in_it(
 ) -> None:
     gone = decided.ids[0]
     running = Job(engine, "matching.jobs.train", "--no-promote", "--seed", "5")
-    running.until("dataset: done")
-    driver = psutil.Process(process_of(engine, "-m matching.jobs.train"))
+    driver = psutil.Process(await driver_past_its_dataset(engine, database))
     driver.suspend()
     async with database.transaction():
         await database.execute("UPDATE users SET status = 'erased' WHERE id = $1", gone)
