@@ -9,20 +9,13 @@ from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
+from matching.telling import DIGITS, NOTICED, RENEW_S, is_step
 from storage.decisions import TallyRow
 
 NONE = -1.0
 """There is no score of these two."""
 
-DIGITS = 2
-NOTICED = 0.05
-"""A change of less is not told, so a row does not flap around `min_score` either."""
-
-RECEIVED_STEP = 5
-"""So many more decisions about a person are taken into account together, once there are so many."""
-
-RENEW_MS = 600_000
-"""After this, on average, all are asked anew; the least is half of it and the most one and a half."""
+RENEW_MS = round(RENEW_S * 1_000)
 
 BOOK_LIMIT = 500
 """Pairs that are remembered: the oldest go. Of somebody who wants more at once the first ones count."""
@@ -85,7 +78,7 @@ class ScoreBook:
         RECEIVED_STEP.
         """
         before = self.counted
-        if before is None or not 0 <= tally.received - before.received < RECEIVED_STEP:
+        if before is None or is_step(before.received, tally.received):
             self.counted = tally
         else:
             self.counted = replace(before, given=tally.given, given_yes=tally.given_yes)

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from actors.map_views import MapViews
 from actors.near import HOLD_MS
-from actors.score_book import DIGITS, NONE, ScoreBook
+from actors.score_book import NONE, ScoreBook
+from matching.telling import DIGITS
 
 CHANNEL = "scores@"
 READ_AGAIN_MS = 300_000

@@ -1,11 +1,13 @@
 """How the cost of a recommendation grows with people: tables filled in this process."""
 
+import random
 import time
 from typing import Any
 
 from benchmarks import results
 from benchmarks.two_stage_people import GENDERS, Crowd
 from matching.live import People, Profile
+from matching.telling import Telling
 from matching.two_stage import Wish, recommend
 from serve_app.match_models import loaded
 from serve_app.match_sources import MatchSources
@@ -36,12 +38,13 @@ async def growth(model: bytes, sizes: tuple[int, ...], viewers: int, limit: int)
         table.decide_all(crowd.rater, crowd.ratee, crowd.likes)
         sources = MatchSources(table, 1)
         named = sources.sources()
-        recommend(table, trained, Wish(crowd.users[0], [], limit, _TODAY), named)
+        telling = Telling(random.Random(1))
+        recommend(table, trained, Wish(crowd.users[0], [], limit, _TODAY, 0.0), named, telling)
         await sources.settled()
         taken_ms = []
         for viewer in range(min(viewers, count)):
             began_s = time.process_time()
-            recommend(table, trained, Wish(crowd.users[viewer], [], limit, _TODAY), named)
+            recommend(table, trained, Wish(crowd.users[viewer], [], limit, _TODAY, 0.0), named, telling)
             taken_ms.append((time.process_time() - began_s) * 1e3)
         found[str(count)] = {
             "p50_ms": results.quantile(sorted(taken_ms), 0.5),

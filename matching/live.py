@@ -257,14 +257,11 @@ class People:
         return found
 
     def decided(self, row: int) -> Rows:
-        """Return whom this person has decided on or matched with, and who has passed this person: none of
-        them is to be shown (MATCH-8).
+        """Return whom this person has decided on or matched with: none of them is to be shown (MATCH-8). Who
+        passed on this person is: to see them vanish would tell it (docs/decisions/0264).
         """
         given = np.array(self.given[row] or (), np.int64) >> 1
-        received = np.array(self.received[row] or (), np.int64)
-        others, last = np.unique(received[::-1] >> 1, return_index=True)
-        passed = others[(received[::-1][last] & 1) == 0]
-        return np.concatenate([given, passed, np.fromiter(self.matched.get(row, ()), np.int64)])
+        return np.concatenate([given, np.fromiter(self.matched.get(row, ()), np.int64)])
 
     def size_bytes(self) -> int:
         """Return what the table holds, about: columns, decisions, ids and where they stand."""

@@ -11,7 +11,8 @@ from matching.live import People
 from matching.pair_features import pair_features, turned
 from matching.tally import RATES, STRENGTH
 from matching.tastes import Rows
-from matching.two_stage import Scored, Why
+from matching.telling import Why
+from matching.two_stage import Scored
 
 TOLD = frozenset(
     {"shared_interests", "interests_jaccard", "shared_goals", "value_alignment", "value_likeness"}

@@ -13,10 +13,8 @@ from matching.live import People
 from matching.reciprocal import harmonic
 from matching.tally import PRIOR, STRENGTH
 from matching.tastes import Rows
+from matching.telling import DIGITS, Telling, Why
 
-Why = list[tuple[str, float]]
-DIGITS = 2
-"""Of what is told: a further one would say that somebody has just decided (docs/decisions/0230)."""
 FRESH = 400
 """How many of the newest people stand in where the other sources leave room."""
 
@@ -105,27 +103,33 @@ class Wish:
     near: Sequence[tuple[str, float]]
     limit: int
     today: int
+    now_s: float
+    """By any clock, but always the same one."""
 
 
 def recommend(
-    people: People, model: PairModel, wish: Wish, sources: Mapping[str, Source]
+    people: People, model: PairModel, wish: Wish, sources: Mapping[str, Source], telling: Telling
 ) -> tuple[Recommended, Rows]:
     """Return up to 2 × `limit` people for the viewer, the best first: a caller with later news may have to
     leave some out; and the candidates they were chosen from. Those behind `limit` come without a why.
+    Scores, their order and reasons are as they may be told.
     """
     me = people.row_of.get(wish.viewer)
     found = {} if me is None else candidates(people, me, wish, sources)
     rows = np.fromiter(found, np.int64)
     if me is None or not len(rows):
         return Recommended(model.version, []), rows
-    scored = model.score(people, me, rows, wish.today)
-    pair, forward, backward = scored.pair, scored.forward, scored.backward
-    best = np.argsort(-pair, kind="stable")[: 2 * wish.limit]
-    why = scored.why(best[: wish.limit])
+    viewer = (me, model.version)
+    with people.counting(wish.viewer, telling.counts(viewer, people.tally[me].tolist(), wish.now_s)):
+        scored = model.score(people, me, rows, wish.today)
+    told = telling.tells(viewer, rows, scored.pair, wish.now_s)
+    best = np.argsort(-told, kind="stable")[: 2 * wish.limit]
+    first = best[: wish.limit]
+    why = telling.reasons(viewer, rows[first], lambda places: scored.why(first[places]))
     why += [[]] * (len(best) - len(why))
     columns = (
         rows[best].tolist(),
-        *(each[best].round(DIGITS).tolist() for each in (pair, forward, backward)),
+        *(each[best].round(DIGITS).tolist() for each in (told, scored.forward, scored.backward)),
         why,
     )
     shown = [

@@ -7,6 +7,7 @@ makes up for what a NOTIFY missed. Only `build_matcher` imports Ray.
 import asyncio
 import gc
 import logging
+import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +24,7 @@ from actors.site import HERE, Site
 from matching.answers import NO_SCORE, InterestMap, Recommended, Scores
 from matching.live import People, yyyymmdd
 from matching.tastes import Rows
+from matching.telling import Telling
 from matching.two_stage import PairModel, Wish, recommend, scores_of
 from serve_app.match_feed import take
 from serve_app.match_models import NAME as MODEL
@@ -85,9 +87,17 @@ def spare_the_collector() -> None:
 class MatcherService:
     """The table, what feeds it, and the answers. All calls on its event loop."""
 
-    def __init__(self, config: MatcherConfig, today: Callable[[], date] = _today) -> None:
+    def __init__(
+        self,
+        config: MatcherConfig,
+        today: Callable[[], date] = _today,
+        clock_s: Callable[[], float] = time.monotonic,
+        chance: random.Random | None = None,
+    ) -> None:
         self.config = config
         self.people = People()
+        self.telling = Telling(chance or random.SystemRandom())
+        self._clock_s = clock_s
         self.models = Models()
         self.sources = MatchSources(self.people, config.privacy_k)
         self.places = MatchPlaces(self.people, config.redis_url, config.privacy_k)
@@ -162,8 +172,9 @@ class MatcherService:
         self.places.refresh()
         await self._meet({viewer, *(user for user, _ in near)})
         with self._timed():
-            wish = Wish(viewer, near, limit, yyyymmdd(self._today()))
-            answer, rows = recommend(self.people, self.models.named(alias), wish, self.sources.sources())
+            wish = Wish(viewer, near, limit, yyyymmdd(self._today()), self._clock_s())
+            model, sources = self.models.named(alias), self.sources.sources()
+            answer, rows = recommend(self.people, model, wish, sources, self.telling)
         if self.models.shadow is not None and len(rows):
             self._compare(self.models.champion, self.models.shadow, wish, rows)
         return answer
@@ -223,7 +234,7 @@ class MatcherService:
 
     def _take(self, found: feed.Feed) -> None:
         for row in take(self.people, found):
-            self.sources.forget(row)
+            self._forget_row(row)
         self._strangers.difference_update(person.user for person in found.people)
 
     async def _follow(self) -> None:
@@ -261,7 +272,11 @@ class MatcherService:
     def _forget(self, user: str) -> None:
         row = self.people.remove(user)
         if row is not None:
-            self.sources.forget(row)
+            self._forget_row(row)
+
+    def _forget_row(self, row: int) -> None:
+        self.sources.forget(row)
+        self.telling.forgets(row)
 
     def heard(self, kind: str, key: str) -> None:
         """What a NOTIFY told of."""

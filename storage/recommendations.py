@@ -53,8 +53,6 @@ _MAY_BE_SHOWN = f"""
         AND (c.state = 'matched' OR c.requester_id = v.id
             OR (c.state = 'declined' AND (c.acting_id IS NULL OR c.acting_id = v.id))))
     AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.rater_id = v.id AND d.ratee_id = o.id)
-    AND coalesce((SELECT d.likes FROM decisions d WHERE d.rater_id = o.id AND d.ratee_id = v.id
-        ORDER BY d.seq DESC LIMIT 1), true)
     AND {_AGE.format("o")} BETWEEN coalesce(vp.age_from, 18) AND coalesce(vp.age_to, 150)
     AND {_AGE.format("v")} BETWEEN coalesce(op.age_from, 18) AND coalesce(op.age_to, 150)
     AND (coalesce(cardinality(vp.seeks), 0) = 0 OR coalesce(op.gender = ANY(vp.seeks), false))
@@ -67,8 +65,9 @@ _MAY_BE_SHOWN = f"""
 async def may_be_shown(connection: Any, viewer: UserId, people: Sequence[str], today: date) -> set[str]:
     """Those of `people` who may be recommended to the viewer now, whatever whoever named them had heard.
 
-    Never the viewer, somebody blocked either way, decided on, or who passed the viewer; inactive, paused,
-    erased, unlisted; outside of either's limits of age, gender and goals. Distance is not asked for here.
+    Never the viewer, somebody blocked either way or decided on; inactive, paused, erased, unlisted; outside
+    of either's limits of age, gender and goals. Distance is not asked for here, nor what the other one has
+    decided about the viewer: to be left out would tell of a pass (docs/decisions/0264).
     """
     if not people:
         return set()

@@ -15,8 +15,8 @@ _GOES_ON = f"""SELECT u.id::text FROM users u LEFT JOIN preferences p ON p.user_
 
 async def going_on(connection: Any, user: str, others: Collection[str]) -> set[str]:
     """Those of the others who were recommended to this person and still may be: they take part, want to be
-    shown, and neither a block nor a decision of this person's says otherwise. Who passed on this person
-    stays: to see them vanish would tell it (`recommendations.may_be_shown` is for whoever comes anew).
+    shown, and neither a block nor a decision of this person's says otherwise. Limits that changed since do
+    not count (`recommendations.may_be_shown` is for whoever comes anew).
     """
     rows = await connection.fetch(_GOES_ON, user, list(others))
     return {row[0] for row in rows}

@@ -4,10 +4,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.score_book import BOOK_LIMIT, NOTICED, RECEIVED_STEP, ScoreBook
+from actors.score_book import BOOK_LIMIT, ScoreBook
 from matching.arrays import logit, sigmoid
 from matching.reciprocal import harmonic
 from matching.tally import PRIOR, Tally
+from matching.telling import NOTICED, RECEIVED_STEP
 from storage.decisions import TallyRow
 
 

@@ -15,7 +15,7 @@ from actors.effects import NOBODY, Answer, Send
 from actors.near import SCORED_LIMIT, near_filter
 from actors.near_people import Around
 from actors.person import UserState, WantScores
-from actors.score_book import NOTICED, ScoreBook
+from actors.score_book import ScoreBook
 from actors.score_host import wanted
 from actors.scores import ScoresState, Suggested
 from actors.vicinity import Vicinity
@@ -23,6 +23,7 @@ from geo.cells import cell_of
 from geo.distance import distance_m
 from geo.privacy import Shown, coarse
 from geo.proximity import LIMIT_MAX, band_of
+from matching.telling import NOTICED
 from storage.streams import UserRecord
 
 _NONE = frozenset[str]()

@@ -13,9 +13,9 @@ from people_models import registered, serves
 from actors import messages as wire
 from actors.placement import slot_of
 from actors.protocol import EngineError, ErrorCode
-from actors.score_book import NOTICED, RECEIVED_STEP
 from identity.connections import Action
 from identity.pairs import act
+from matching.telling import NOTICED, RECEIVED_STEP
 from serve_app.matcher import MatcherConfig, MatcherService
 from storage import decisions
 from storage.decisions import TallyRow

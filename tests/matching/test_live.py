@@ -1,5 +1,6 @@
 """The live table: fed in any batches it is the same table; what models are told of its rows (ML-1, ML-12)."""
 
+import random
 from datetime import date
 
 import numpy as np
@@ -13,6 +14,7 @@ from matching.candidates import matches_of_matches
 from matching.live import People, Profile
 from matching.pair_features import FEATURES, HISTORY, Person, pair_features, profiles
 from matching.tally import PRIOR, Tally
+from matching.telling import Telling
 from matching.trained import TOLD, Trained, features, rates_of, why
 from matching.two_stage import Baseline, Wish, recommend
 
@@ -243,8 +245,9 @@ def test_sources_take_turns_and_the_newest_fill_what_is_left():
     answer, rows = recommend(
         table,
         Baseline(),
-        Wish("u0", [("u5", 10.0), ("u6", 10.0)], 20, TODAY),
+        Wish("u0", [("u5", 10.0), ("u6", 10.0)], 20, TODAY, 0.0),
         {"interests": lambda row: [7, 8, 5], "matches": lambda row: []},  # noqa: ARG005
+        Telling(random.Random(1)),
     )
     source = {row.user: row.source for row in answer.rows}
     assert (source["u5"], source["u7"], source["u8"], source["u39"]) == (

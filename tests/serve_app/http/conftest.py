@@ -171,7 +171,8 @@ class Beside:
     is_full = False
 
     def __init__(self, database_url: str) -> None:
-        self.service = MatcherService(MatcherConfig(database_url))
+        self.now_s = 0.0
+        self.service = MatcherService(MatcherConfig(database_url), clock_s=lambda: self.now_s)
 
     async def recommend(
         self, viewer: str, near: list[tuple[str, float]], limit: int, alias: str = "champion"

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 
 import numpy as np
 import pytest
+from people_models import registered, serves
 
 from matching.live import yyyymmdd
 from serve_app.matching import NoMatcher
@@ -74,7 +75,6 @@ PARTINGS = {
     "they block me": lambda me, them: them.put(f"/v1/connections/{me.user}", {"action": "block"}),
     "I like them": lambda me, them: me.put(f"/v1/connections/{them.user}", {"action": "request"}),
     "I pass them": lambda me, them: me.put(f"/v1/connections/{them.user}", {"action": "pass"}),
-    "they pass me": lambda me, them: them.put(f"/v1/connections/{me.user}", {"action": "pass"}),
     "they are unlisted": lambda _, them: prefer(them, listed=False),
     "they seek others": lambda _, them: prefer(them, gender="man", seeks=["man"]),
     "I seek others": lambda me, _: prefer(me, seeks=["woman"]),
@@ -250,3 +250,32 @@ async def test_limits_and_wrong_kinds(matched):
         await ada.get(f"{path}?limit=100000")
     await ada.get("/v1/recommendations/enemies", 404)
     await (await matched.anybody()).get(LIVE, 401)
+
+
+async def test_a_pass_is_not_to_be_seen_on_any_route(matched, pool):
+    """Whoever watches all lists while somebody passes on them sees nothing of it: not at once, nor when
+    scores are told anew (docs/decisions/0264)."""
+    ada, bob, *crowd = await matched.people(9)
+    for each in crowd[:6]:
+        await bob.expect("POST", "/v1/decisions", {"user": each.user, "like": False}, 200)
+    async with pool.acquire() as connection:
+        await serves(connection, await registered(connection, 0.4))
+    await read_all(matched)
+    beside = matched.app.state.services.matcher
+    await batch(matched, ada, "people", [(bob.user, 0.9, {}), (crowd[0].user, 0.8, {})])
+    await batch(matched, ada, "pick", [(bob.user, 0.9, {})])
+
+    async def seen():
+        pages = [await ada.get(path) for path in (f"{LIVE}?limit=300", BATCH, "/v1/recommendations/pick")]
+        return [{**page, "as_of": None} for page in pages]
+
+    before = await seen()
+    assert all(bob.user in users_of(page) for page in before)
+    await bob.expect("POST", "/v1/decisions", {"user": ada.user, "like": False}, 200)
+    while not await beside.service.catch_up():
+        pass
+    row = beside.service.people.row_of[ada.user]
+    assert beside.service.people.tally[row][2] == 1, "it has heard of it"
+    assert await seen() == before
+    beside.now_s = 3_600.0
+    assert await seen() == before
