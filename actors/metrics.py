@@ -71,6 +71,12 @@ METRICS: dict[str, Metric] = {
         ("outcome",),
     ),
     "reading_s": Metric("histogram", "Seconds from asking for a verdict to having it.", (), READING_BOUNDS_S),
+    "pruned": Metric(
+        "counter",
+        "Models, datasets and steps of jobs whose bytes were removed as nothing needs them.",
+        ("what",),
+    ),
+    "pruned_bytes": Metric("counter", "Bytes that this freed."),
     "withheld": Metric("counter", "Messages that a room refused or took back, by its policy.", ("policy",)),
     # the Matcher
     "match_people": Metric("gauge", "People in the Matcher's table."),

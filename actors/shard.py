@@ -29,6 +29,7 @@ from actors.online_host import OnlineHost
 from actors.protocol import EngineError
 from actors.region import POSITION_TTL_MS
 from actors.region_host import RegionHost
+from actors.retention_keeping import RetentionKeeping
 from actors.room_host import RoomHost
 from actors.router import Router, RouterConfig
 from actors.scoring import Matching
@@ -70,6 +71,9 @@ class ShardConfig:
     """Without a newer fix a person is nowhere after this."""
     position_history_ms: int = 86_400_000
     """How long the history of positions is; 0: there is none."""
+    models_kept: int = 10
+    datasets_kept_ms: int = 2_592_000_000
+    """How many versions of a model, and for how long datasets, stay that nothing needs."""
     rate_limits: bool = True
     near_per_s: float = 1.0
     near_burst: int = 120
@@ -145,6 +149,7 @@ class Shard(Turns):
             rooms.committer.run(),
             self.housekeeping.run(),
             users.history.run(),
+            RetentionKeeping(self).run(),
             self.reminders.run(),
             self.workload.run(),
             users.crossings.run(),

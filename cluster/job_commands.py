@@ -23,6 +23,8 @@ MODELS = """\
 Versions of models and what serves. `promote` lets a version serve if the gate let it pass (train asks it;
 --force overrules it, and that is written down); `rollback` puts back what served before, and asked
 twice goes back twice, to the baseline at last. The Matcher swaps with no request dropped.
+A version [trained on somebody erased since] is not promoted any more; one that is [pruned] can't be, its
+bytes are gone (docs/operations.md says what is kept).
 """
 
 
@@ -110,12 +112,14 @@ async def _of(connection: Any, name: str) -> dict[str, Any]:
     serving = await registry.champion(connection, name)
     return {
         "serving": registry.BASELINE if serving is None else serving.version,
+        "attention": None if serving is None else registry.attention(serving),
         "versions": [
             {
                 "version": row.version,
                 "aliases": list(row.aliases),
                 "created_at": row.created_at.isoformat(timespec="seconds"),
                 "erased_at": None if row.erased_at is None else row.erased_at.isoformat(timespec="seconds"),
+                "pruned_at": None if row.pruned_at is None else row.pruned_at.isoformat(timespec="seconds"),
                 "metrics": {
                     key: value for key, value in row.metrics.items() if isinstance(value, int | float)
                 },
@@ -140,11 +144,13 @@ def _table(answer: dict[str, Any]) -> str:
     lines = []
     for name, found in answer.items():
         lines.append(f"{name}: {found['serving']} serves")
+        if found["attention"] is not None:
+            lines.append(f"  ! {found['attention']}")
         for each in found["versions"]:
             figures = ", ".join(f"{key} {value:g}" for key, value in each["metrics"].items())
-            marks = "".join(f" [{alias}]" for alias in each["aliases"]) + (
-                " [erased]" if each["erased_at"] else ""
-            )
+            marks = "".join(f" [{alias}]" for alias in each["aliases"])
+            marks += " [trained on somebody erased since]" if each["erased_at"] else ""
+            marks += f" [pruned {each['pruned_at'][:10]}]" if each["pruned_at"] else ""
             lines.append(f"  {each['version']}{marks}  {each['created_at']}  {figures}")
             said = (each["verdict"] or {}).get("objections", ())
             lines.extend(f"      the gate: {objection}" for objection in said)

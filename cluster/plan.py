@@ -58,6 +58,8 @@ def deployment(
                 "memory_budget_mib": settings.memory_budget_mib,
                 "region_split_users": settings.region_split_users,
                 "position_history_ms": int(settings.position_history_s * 1000),
+                "models_kept": settings.models_kept,
+                "datasets_kept_ms": int(settings.datasets_kept_s * 1000),
                 "position_ttl_ms": int(settings.position_ttl_s * 1000),
                 "privacy_k": settings.privacy_k,
                 "rate_limits": settings.rate_limits,

@@ -171,6 +171,16 @@ class Settings:
         "How long the fixes of a person are kept for that person; 0 keeps none.",
         _seconds(0, 31_536_000),
     )
+    models_kept: int = _setting(
+        10,
+        "How many of a model's newest versions keep their bytes; those in use do anyway.",
+        _whole(1, 1_000),
+    )
+    datasets_kept_s: float = _setting(
+        2_592_000.0,
+        "How long a dataset that no kept model was made of, and what a job left, are kept.",
+        _seconds(3_600, 31_536_000),
+    )
     erase_grace_s: float = _setting(
         1_209_600.0,
         "How long after somebody gave up their account the rest of it is erased; 0: at once.",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage.offsets import Offset
-from storage.registry import ErasedError, blob, put_blob
+from storage.registry import ErasedError, PrunedError, blob, put_blob
 
 _BATCH = 50_000
 _LEAVING = "SELECT id FROM users WHERE status IN ('deleting', 'erased')"
@@ -102,7 +102,8 @@ async def add(
     sha256 = hashlib.sha256(stored).hexdigest()
     await connection.execute(
         "INSERT INTO datasets (sha256, name, from_offset, to_offset, row_count, spec) "
-        "VALUES ($1, $2, $3, $4, $5, $6::json) ON CONFLICT (sha256) DO NOTHING",
+        "VALUES ($1, $2, $3, $4, $5, $6::json) "
+        "ON CONFLICT (sha256) DO UPDATE SET pruned_at = NULL, created_at = now()",
         sha256,
         name,
         str(from_offset),
@@ -133,14 +134,24 @@ async def find(connection: Any, sha256: str) -> DatasetRow | None:
     return DatasetRow(*values)
 
 
+async def is_there(connection: Any, sha256: str) -> bool:
+    """Say whether a dataset's bytes are kept."""
+    return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM blobs WHERE sha256 = $1)", sha256))
+
+
 async def load(connection: Any, sha256: str) -> tuple[DatasetRow, bytes]:
-    """Return a dataset with its bytes. Raises ErasedError if somebody in it was erased, KeyError if there
-    is none.
+    """Return a dataset with its bytes. Raises ErasedError if somebody in it was erased, PrunedError if its
+    bytes are gone, KeyError if there is none.
     """
     found = await find(connection, sha256)
     if found is None:
         raise KeyError(sha256)
     stored = None if found.is_erased else await blob(connection, sha256)
+    if stored is None and not found.is_erased:
+        raise PrunedError(
+            f"the dataset {sha256} was pruned: it was old, and no model that is kept was made of it; build "
+            "the features again"
+        )
     if stored is None:
         raise ErasedError("somebody in the dataset was erased since it was built; build the features again")
     return found, stored

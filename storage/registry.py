@@ -7,7 +7,7 @@ A version is `<name>-<number>`, its bytes a blob. `champion` serves; a name with
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -15,12 +15,17 @@ from typing import Any, Literal
 from storage.outbox import notify
 
 Alias = Literal["champion", "challenger", "shadow"]
+ALIASES: tuple[Alias, ...] = ("champion", "challenger", "shadow")
 BASELINE = "baseline"
 """What serves where there is no champion: no version of its own, and always there."""
 
 
 class RegistryError(Exception):
     """What was asked for can't be; the message says why and what to do."""
+
+
+class PrunedError(RegistryError):
+    """The bytes are gone (storage/retention.py); the message says what to do."""
 
 
 class ErasedError(RegistryError):
@@ -38,7 +43,10 @@ class ModelRow:
     card: dict[str, Any]
     created_at: datetime
     erased_at: datetime | None
+    """Since then somebody whom it was trained on is erased: no alias moves to it any more."""
     aliases: tuple[str, ...]
+    pruned_at: datetime | None
+    """Since then its bytes are gone (storage/retention.py): no alias moves to it any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +65,20 @@ class Move:
 _MODEL = (
     "m.name, m.version, m.blob_sha256, m.dataset_sha256, m.lineage, m.metrics, m.card, m.created_at, "
     "m.erased_at, ARRAY(SELECT a.alias FROM model_aliases a WHERE a.name = m.name AND a.version = m.version "
-    "ORDER BY a.alias)"
+    "ORDER BY a.alias), m.pruned_at"
 )
 
 
 async def put_blob(connection: Any, stored: bytes) -> str:
-    """Keep bytes and return their SHA-256, which is their name; the same bytes are kept once."""
+    """Keep bytes and return their SHA-256, which is their name; the same bytes are kept once, and are not
+    removed before the caller can name them.
+    """
     sha256 = hashlib.sha256(stored).hexdigest()
     await connection.execute(
-        "INSERT INTO blobs (sha256, bytes) VALUES ($1, $2) ON CONFLICT DO NOTHING", sha256, stored
+        "INSERT INTO blobs (sha256, bytes) VALUES ($1, $2) "
+        "ON CONFLICT (sha256) DO UPDATE SET created_at = now()",
+        sha256,
+        stored,
     )
     return sha256
 
@@ -92,7 +105,7 @@ async def add_version(
     first, then the models made of it, so that of two at once one sees the other.
     """
     async with connection.transaction():
-        await _lock(connection, name)
+        await lock(connection, name)
         if dataset_sha256 is not None:
             row = await connection.fetchrow(
                 "SELECT erased_at FROM datasets WHERE sha256 = $1 FOR SHARE", dataset_sha256
@@ -194,10 +207,11 @@ async def set_alias(
 ) -> None:
     """Move an alias to a version; None or BASELINE: to none. Where it stands already, nothing happens.
 
-    Raises RegistryError for an unknown version, and for one that somebody was erased from (ML-11).
+    Raises RegistryError for an unknown version, for one that somebody was erased from (ML-11), and for one
+    that was pruned.
     """
     async with connection.transaction():
-        await _lock(connection, name)
+        await lock(connection, name)
         to = None if to == BASELINE else to
         now = await connection.fetchval(
             "SELECT version FROM model_aliases WHERE name = $1 AND alias = $2", name, alias
@@ -250,24 +264,44 @@ async def promote(
     await set_alias(connection, name, "champion", to, why=why, moved_by=moved_by, verdict=verdict)
 
 
+def attention(row: ModelRow) -> str | None:
+    """Return what is to be done about a version that serves: in words, or None where nothing is."""
+    if row.erased_at is None:
+        return None
+    return (
+        f"{row.version} serves, and somebody whom it was trained on was erased on {row.erased_at:%Y-%m-%d}: "
+        "train again without them; if the gate finds the new version no better, promote it by force, or go "
+        "back to an earlier one"
+    )
+
+
+def served(moved: Sequence[Move]) -> list[str | None]:
+    """Return what `rollback` goes back through, from the champion's moves in order: the baseline (None)
+    first, what serves last.
+    """
+    found: list[str | None] = [None]
+    for move in moved:
+        if move.why == "rollback":
+            while len(found) > 1 and found[-1] != move.to_version:
+                found.pop()
+        else:
+            found.append(move.to_version)
+    return found
+
+
 async def rollback(connection: Any, name: str, *, moved_by: str) -> str:
     """Put back what served before the champion did, and return it (BASELINE where nothing did).
 
-    Asked twice it goes back twice. Versions that somebody was erased from are passed over. Raises
-    RegistryError if there is no champion to take back.
+    Asked twice it goes back twice. Versions that somebody was erased from, and those that were pruned, are
+    passed over. Raises RegistryError if there is no champion to take back.
     """
     async with connection.transaction():
-        await _lock(connection, name)
-        before: list[str | None] = [None]
-        for move in await moves(connection, name):
-            if move.why == "rollback":
-                while len(before) > 1 and before[-1] != move.to_version:
-                    before.pop()
-            else:
-                before.append(move.to_version)
+        await lock(connection, name)
+        before = served(await moves(connection, name))
         if len(before) == 1:
             raise RegistryError(f"{name} has always been served by its baseline: there is no way back")
-        fit = {row.version for row in await versions(connection, name) if row.erased_at is None} | {None}
+        found = await versions(connection, name)
+        fit = {row.version for row in found if row.erased_at is None and row.pruned_at is None} | {None}
         serving = before.pop()
         while before[1:] and (before[-1] == serving or before[-1] not in fit):
             before.pop()
@@ -278,16 +312,18 @@ async def rollback(connection: Any, name: str, *, moved_by: str) -> str:
 
 async def _refuse_unfit(connection: Any, name: str, to: str) -> None:
     row = await connection.fetchrow(
-        "SELECT erased_at FROM models WHERE name = $1 AND version = $2 FOR SHARE", name, to
+        "SELECT erased_at, pruned_at FROM models WHERE name = $1 AND version = $2 FOR SHARE", name, to
     )
     if row is None:
         raise RegistryError(f"{name} has no version {to!r}; `hereabouts models list` shows those it has")
     if row["erased_at"] is not None:
         raise RegistryError(f"somebody whom {to} was trained on was erased: train again without them")
+    if row["pruned_at"] is not None:
+        raise RegistryError(f"the bytes of {to} were pruned on {row['pruned_at']:%Y-%m-%d}: train again")
 
 
-async def _lock(connection: Any, name: str) -> None:
-    """Versions are numbered, and aliases moved, one after another."""
+async def lock(connection: Any, name: str) -> None:
+    """Until the transaction ends nobody else adds a version of this name, or moves an alias of it."""
     await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('model:' || $1, 0))", name)
 
 

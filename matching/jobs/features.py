@@ -95,8 +95,9 @@ async def build(
 ) -> dict[str, Any]:
     """Make a dataset, test it, keep it, and return what it is: the step `dataset` of a run, done once."""
     found = await run.done("dataset")
-    if found is not None:
+    if found is not None and await datasets.is_there(run.connection, found.result["dataset"]):
         return found.result
+    await run.forget("dataset")  # made before, and erased or pruned since
     run.tell(f"reading decisions up to {to}")
     sources = await read(run.connection, to)
     start = sources.log.filter(
@@ -151,8 +152,9 @@ def add_range(parser: argparse.ArgumentParser) -> None:
 async def main(database_url: str, arguments: argparse.Namespace) -> dict[str, Any]:
     asked = {**asked_of(arguments), "code": code_version()}
     async with opened(database_url, "features", asked, lambda c: settled(c, arguments.to)) as run:
-        if run.row.result is not None and run.row.state == "done":
-            return run.row.result
+        before = run.row.result if run.row.state == "done" else None
+        if before is not None and await datasets.is_there(run.connection, before["dataset"]):
+            return before
         first, to = Offset.parse(arguments.first or "0.0"), Offset.parse(run.parameters["to"])
         return await finished(run, await build(run, first, to, arguments.extra, arguments.seed))
 

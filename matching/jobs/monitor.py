@@ -4,8 +4,9 @@ Protocol: the features of the decisions since those that the champion was traine
 made as for training, are compared with the model's own references: the population stability index of each
 (alarm beyond 0.25, much moved). Its probabilities for these decisions are held against what was decided:
 expected calibration error (alarm beyond --ece), AUC beside popularity and selectivity. Coverage is the share
-of listed people who have a list of the last batch (alarm below --coverage; none were made: no alarm). Exit
-code 2 and `refused` where something is to be looked at. Nothing is changed; the dataset is kept.
+of listed people who have a list of the last batch (alarm below --coverage; none were made: no alarm). A
+champion that somebody was erased from is an alarm, too: train again. Exit code 2 and `refused` where
+something is to be looked at. Nothing is changed; the dataset is kept.
 """
 
 import argparse
@@ -55,6 +56,8 @@ async def main(database_url: str, asked: argparse.Namespace) -> dict[str, Any]:
         enough = len(on) >= FEWEST_ROWS
         health = Health(tuple(moved["moved"]) if enough else (), said["ece"] or 0.0 if enough else 0.0, share)
         alarms = health.alarms(asked.ece, asked.coverage)
+        marked = registry.attention(row)
+        alarms += [] if marked is None else [marked]
         return await finished(run, {
             "model": row.version, "from": str(first), "to": str(to), "rows": len(on),
             "enough_rows": enough, "drift": moved, "figures": said,

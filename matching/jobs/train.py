@@ -33,7 +33,7 @@ from matching.pair_features import FEATURES, SCHEMA, baseline
 from matching.rank import Settings
 from storage import datasets, registry
 from storage.offsets import Offset
-from storage.registry import BASELINE, ErasedError, ModelRow
+from storage.registry import BASELINE, ErasedError, ModelRow, PrunedError
 
 NAME = "people"
 FEWEST_ROWS = 100
@@ -119,6 +119,11 @@ async def judged(connection: Any, later: Any, model: PeopleModel, seed: int) -> 
     verdict = judge.as_json(judge.verdict(fair, champion, model, seed))
     verdict["against"] = BASELINE if row is None else row.version
     verdict["rows"] = len(fair)
+    if row is not None and row.erased_at is not None and not verdict["promote"]:
+        verdict["objections"].append(
+            f"yet {row.version} was trained on somebody who was erased since: if what is above can be borne, "
+            "--force lets this version serve in its place"
+        )
     found = judge.figures(on, model.probabilities(on.features))
     return {
         **found,
@@ -225,11 +230,11 @@ async def main(database_url: str, arguments: argparse.Namespace) -> dict[str, An
         for tries_left in reversed(range(TRIES)):
             try:
                 return await finished(run, await _once(run, database_url, arguments))
-            except ErasedError:
+            except (ErasedError, PrunedError):
                 await run.forget("dataset", "fit")
                 if arguments.dataset is not None or not tries_left:
                     raise
-                run.tell("somebody was erased meanwhile: from the start, without them")
+                run.tell("the dataset is not there any more (somebody was erased): from the start")
         raise AssertionError
 
 

@@ -25,7 +25,8 @@ Version = Annotated[str, Field(pattern=_NAME)]
 
 class ModelVersion(Answer):
     """A version, which never changes. `verdict` is the gate's, if it was asked; `erased_at`: since then
-    somebody whom it was trained on is erased, and no alias moves to it any more.
+    somebody whom it was trained on is erased; `pruned_at`: since then its bytes are gone. Either way no alias
+    moves to it any more.
     """
 
     name: str
@@ -33,6 +34,7 @@ class ModelVersion(Answer):
     aliases: list[str]
     created_at: str
     erased_at: str | None
+    pruned_at: str | None
     data_sha256: str | None
     model_sha256: str
     metrics: dict[str, Any]
@@ -42,9 +44,12 @@ class ModelVersion(Answer):
 
 
 class Models(Page[ModelVersion]):
-    """By name, the newest first. `serving`: of each name the version that serves, or `baseline`."""
+    """By name, the newest first. `serving`: of each name the version that serves, or `baseline`; `attention`:
+    what is to be done about it, in words, where something is.
+    """
 
     serving: dict[str, str]
+    attention: dict[str, str]
 
 
 class Promotion(Body):
@@ -74,6 +79,7 @@ def _version(row: ModelRow) -> ModelVersion:
         aliases=list(row.aliases),
         created_at=row.created_at.isoformat(),
         erased_at=None if row.erased_at is None else row.erased_at.isoformat(),
+        pruned_at=None if row.pruned_at is None else row.pruned_at.isoformat(),
         data_sha256=row.dataset_sha256,
         model_sha256=row.blob_sha256,
         metrics={name: value for name, value in row.metrics.items() if name != "verdict"},
@@ -103,11 +109,19 @@ async def get_models(
     }
     if name is not None:
         serving = {each: version for each, version in serving.items() if each == name}
+    attention = {
+        row.name: said
+        for row in rows
+        if "champion" in row.aliases and (said := registry.attention(row)) is not None
+    }
     begin = next((place for place, row in enumerate(rows, 1) if row.version == cursor), 0)
     page = rows[begin : begin + limit]
     more = len(rows) > begin + limit
     return Models(
-        items=[_version(row) for row in page], next=page[-1].version if more else None, serving=serving
+        items=[_version(row) for row in page],
+        next=page[-1].version if more else None,
+        serving=serving,
+        attention=attention,
     )
 
 

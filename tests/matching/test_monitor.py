@@ -56,7 +56,10 @@ async def test_a_model_is_well_until_what_people_decide_is_another_thing(pool, d
             "SELECT id, 'people', 0, id, 0, $1::json, 'm', 'r' FROM users LIMIT 30",
             json.dumps({}),
         )
+        await connection.execute("UPDATE models SET erased_at = now()")
+    assert not any("erased" in alarm for alarm in well["alarms"])
     ill = await monitor.main(database_url, asked(monitor, "--from", well["to"], "--ece", "0.12"))
+    assert any("was erased on" in alarm and "train again" in alarm for alarm in ill["alarms"])
     assert any(alarm.startswith("calibration error") for alarm in ill["alarms"])
     assert "coverage 0.500" in ill["alarms"]
     moved = set(ill["drift"]["moved"]) - set(well["drift"]["moved"])

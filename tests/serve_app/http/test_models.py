@@ -61,7 +61,14 @@ async def test_what_is_known_of_each_version_is_told(town):
     assert rest["items"][0]["erased_at"] is not None
     assert rest["items"][0]["verdict"] is None
     assert rest["next"] is None
-    assert await ann.get(f"{PATH}?name=emotion") == {"items": [], "next": None, "serving": {}}
+    empty = {"items": [], "next": None, "serving": {}, "attention": {}}
+    assert await ann.get(f"{PATH}?name=emotion") == empty
+    assert page["attention"] == {}
+    await town.pool.execute("UPDATE models SET erased_at = now(), pruned_at = now()")
+    page = await ann.get(PATH)
+    assert page["attention"]["people"].startswith("people-2 serves, and somebody whom it was trained on was")
+    assert all(each["pruned_at"] for each in page["items"])
+    await promote(ann, "people-3", 409)
 
 
 async def test_the_gates_objections_stand(town):
