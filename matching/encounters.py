@@ -13,6 +13,7 @@ and the model fitted to those days alone:
 days.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,8 @@ class Contacts:
 
     @classmethod
     def read(cls, path: Path) -> "Contacts":
-        rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
+        """Read the file of contacts. ValueError names a line that is none."""
+        rows = list(_contacts(path))
         seconds = np.array([int(row[0]) for row in rows])
         people, sides = np.unique([[row[1], row[2]] for row in rows], return_inverse=True)
         first, second = sides.reshape(-1, 2).T
@@ -76,6 +78,18 @@ class Contacts:
                     raise ValueError(f"{path.name}: {row[1 + side]} is in two circles")
         _, circles = np.unique([named.get(str(person), "") for person in people], return_inverse=True)
         return cls(amounts, days * DAY_S, circles.astype(np.int64))
+
+
+def _contacts(path: Path) -> Iterator[list[str]]:
+    """Yield the words of each line; a person who meets themself says nothing."""
+    for place, line in enumerate(path.read_text("utf-8-sig", "replace").splitlines(), 1):
+        row = line.replace(",", " ").split()
+        if row and (len(row) < 3 or not row[0].isdecimal()):
+            raise ValueError(
+                f"{path.name}, line {place}: expected seconds, two people and, if known, the circle of each"
+            )
+        if row and row[1] != row[2]:
+            yield row
 
 
 def adamic_adar(met: Booleans) -> Floats:
@@ -172,6 +186,10 @@ def walks(circle: Floats) -> list[Floats]:
 def evaluate(path: Path) -> dict[str, Any]:
     """Return mean `auc` and `new_ties` over the asked days, and both of every day."""
     contacts = Contacts.read(path)
+    if (days_there := len(contacts.amounts)) <= FIRST_ASKED:
+        raise ValueError(
+            f"{path.name} has contacts on {days_there} days; from day {FIRST_ASKED + 1} on they are asked"
+        )
     count = contacts.amounts.shape[1]
     once = np.triu_indices(count, 1)
     days = []

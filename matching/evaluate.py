@@ -8,9 +8,11 @@ SHA-256 of its files, the split and the seed (ML-13).
 import argparse
 import hashlib
 import json
+import math
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from matching.protocols import evenings_kept, later_kept, named_evenings, pairs_
 from matching.speed_dating import ANSWERS, SCHEDULE, read
 
 FIGURES = ("decision_auc", "match_auc", "ndcg5")
+PROTOCOLS = {"A": pairs_kept, "B": later_kept, "C": evenings_kept}
 
 
 def _listed(names: tuple[str, ...]) -> str:
@@ -79,8 +82,18 @@ def main(arguments: list[str] | None = None) -> int:
     except (LeakError, ArithmeticError, ValueError, OSError) as refused:
         print(f"refused: {refused}", file=sys.stderr)
         return 2
-    print(json.dumps(found) if options.json else json.dumps(found, indent=2))
+    known = _without_nan(found)
+    print(json.dumps(known) if options.json else json.dumps(known, indent=2))
     return 0
+
+
+def _without_nan(found: Any) -> Any:
+    """A figure that so few rows do not have is null: JSON knows no nan."""
+    if isinstance(found, dict):
+        return {name: _without_nan(value) for name, value in found.items()}
+    if isinstance(found, list | tuple):
+        return [_without_nan(value) for value in found]
+    return None if isinstance(found, float) and math.isnan(found) else found
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,22 +104,32 @@ def _parser() -> argparse.ArgumentParser:
         found = tasks.add_parser(name, description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
         found.set_defaults(run=run)
         found.add_argument("--json", action="store_true", help="the result on one line, the last one")
-        found.add_argument("--seed", type=int, default=0)
+        found.add_argument("--seed", type=_from(0), default=0, metavar="N")
         return found
 
     dating = task("speed-dating", SPEED_DATING, _speed_dating)
     dating.add_argument("--data", type=Path, required=True, help="events.csv")
-    dating.add_argument("--test-waves", nargs="+", help="evenings to keep: 6 13 17, or 6,13,17")
-    dating.add_argument("--train-waves", nargs="+", help="evenings to train on; without it all others")
-    dating.add_argument("--protocols", default="A,B,C", help="which of A,B,C (all)")
-    dating.add_argument("--runs", type=int, default=1, help="seeds from --seed on, with a paired interval")
+    dating.add_argument(
+        "--test-waves", type=_waves, nargs="+", metavar="WAVE", help="evenings to keep: 6 13 17, or 6,13,17"
+    )
+    dating.add_argument(
+        "--train-waves", type=_waves, nargs="+", metavar="WAVE", help="evenings to train on (all others)"
+    )
+    dating.add_argument("--protocols", type=_protocols, default=list(PROTOCOLS), help="which of A,B,C (all)")
+    dating.add_argument(
+        "--runs", type=_from(1), default=1, metavar="N", help="seeds from --seed on, with a paired interval"
+    )
     gowalla = task("gowalla", places.__doc__ or "", _gowalla)
     gowalla.add_argument("--train", type=Path, required=True, help="a line: user, then places")
     gowalla.add_argument("--test", type=Path, required=True)
     gowalla.add_argument("--method", choices=places.METHODS, default=places.METHODS[0])
     met = task("encounters", encounters.__doc__ or "", _encounters)
     met.add_argument(
-        "--contacts", type=Path, required=True, help="a line: time, person, person[, circle, circle]"
+        "--contacts",
+        "--data",
+        type=Path,
+        required=True,
+        help="a line: time, person, person[, circle, circle]",
     )
     return parser
 
@@ -117,14 +140,39 @@ def _digest(path: Path) -> str:
     return found
 
 
-def _waves(words: list[str] | None) -> list[int] | None:
-    return None if words is None else [int(wave) for word in words for wave in word.replace(",", " ").split()]
+def _from(least: int) -> Callable[[str], int]:
+    def number(word: str) -> int:
+        if not (word.isdecimal() and int(word) >= least):
+            raise argparse.ArgumentTypeError(f"{word!r} is no whole number from {least} on")
+        return int(word)
+
+    return number
+
+
+def _waves(word: str) -> list[int]:
+    parts = word.replace(",", " ").split()
+    if not all(part.isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"{word!r} is no number of an evening: 6 13 17, or 6,13,17")
+    return [int(part) for part in parts]
+
+
+def _protocols(word: str) -> list[str]:
+    names = word.split(",")
+    if strange := sorted(set(names) - set(PROTOCOLS)):
+        raise argparse.ArgumentTypeError(
+            f"no protocol {', '.join(strange)}; there are {', '.join(PROTOCOLS)}"
+        )
+    return names
+
+
+def _all_of(parts: list[list[int]] | None) -> list[int] | None:
+    return None if parts is None else [wave for part in parts for wave in part]
 
 
 def _speed_dating(options: argparse.Namespace) -> dict[str, Any]:
     digest = _digest(options.data)
     evenings = read(options.data)
-    test, train = _waves(options.test_waves), _waves(options.train_waves)
+    test, train = _all_of(options.test_waves), _all_of(options.train_waves)
     if train is not None and test is None:
         raise ValueError("--train-waves needs --test-waves")
     about: dict[str, Any] = {
@@ -136,12 +184,11 @@ def _speed_dating(options: argparse.Namespace) -> dict[str, Any]:
     }
     if test is not None:
         return {**about, "test_waves": test, **named_evenings(evenings, test, train, options.seed)}
-    runs = {"A": pairs_kept, "B": later_kept, "C": evenings_kept}
-    for name in options.protocols.split(","):
+    for name in options.protocols:
         found = []
         for seed in range(options.seed, options.seed + options.runs):
             started = time.monotonic()
-            found.append(runs[name](evenings, seed))
+            found.append(PROTOCOLS[name](evenings, seed))
             took_s = time.monotonic() - started
             print(f"{name} seed {seed}: {json.dumps(found[-1])} {took_s:.0f} s", file=sys.stderr, flush=True)
         about[name] = found[0] if len(found) == 1 else _over_seeds(found, options.seed)

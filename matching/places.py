@@ -29,6 +29,8 @@ METHODS = ("graph-filter", "als", "implicit")
 LIST = 20
 BATCH = 512
 THREADS = 2
+DIGITS = 9
+"""Of a user's or a place's number: they count rows and columns."""
 
 Scores = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -145,15 +147,30 @@ def recommend(model: Model, visits: csr_array, persons: Rows, count: int) -> Row
 
 
 def read(path: Path, shape: tuple[int, int] | None = None) -> csr_array:
-    """Read a line a user: its number, then its places; persons × places of ones."""
-    lines = [np.array(line.split(), dtype=np.int64) for line in path.read_text().splitlines() if line.strip()]
+    """Read a line a user: its number, then its places; persons × places of ones. ValueError names a line that
+    is none.
+    """
+    lines = list(_numbered(path))
     persons = np.repeat([line[0] for line in lines], [len(line) - 1 for line in lines])
-    places = np.concatenate([line[1:] for line in lines])
+    places = np.concatenate([line[1:] for line in lines]) if lines else np.zeros(0, dtype=np.int64)
+    if not len(places):
+        raise ValueError(
+            f"{path.name} says of nobody where they went: a line is a user's number, then places'"
+        )
     size = shape or (int(persons.max()) + 1, int(places.max()) + 1)
     visits = csr_array((np.ones(len(persons), dtype=np.float32), (persons, places)), shape=size)
     visits.sum_duplicates()
     visits.data[:] = 1
     return visits
+
+
+def _numbered(path: Path) -> Iterator[npt.NDArray[np.int64]]:
+    for place, line in enumerate(path.read_text("utf-8", "replace").splitlines(), 1):
+        words = line.split()
+        if not all(word.isdecimal() and len(word) <= DIGITS for word in words):
+            raise ValueError(f"{path.name}, line {place}: expected whole numbers, a user's and then places'")
+        if words:
+            yield np.array(words, dtype=np.int64)
 
 
 def evaluate(train_path: Path, test_path: Path, method: str, seed: int) -> dict[str, object]:

@@ -37,6 +37,7 @@ SCHEDULE = ("iid", "pid", "wave", "order")
 """Fixed before the evening; `order` is which date of the evening it is."""
 LABEL = "dec"
 
+MOST_WAVES = 100_000
 SCALES = {
     name: (0.0, 120.0) if name == "age" else (0.0, 1.0) if name == "gender" else (0.0, 20.0)
     for name in ANSWERS
@@ -54,7 +55,7 @@ class Evenings:
     answers: Mapping[str, Floats]
     """By name, a value per person; nan is no answer. Preferences are shares of 100."""
     dropped: int
-    """Rows without the partner's own row."""
+    """Rows without the partner's own row, or that another one repeats."""
 
     def table(self, *names: str) -> Floats:
         return np.column_stack([self.answers[name] for name in names])
@@ -69,18 +70,14 @@ class Evenings:
 
 def read(path: Path) -> Evenings:
     """Read the events file; LeakError if a column cannot be what its name says."""
-    wanted = [*SCHEDULE, LABEL, *ANSWERS]
-    header = pl.read_csv(path, n_rows=0, infer_schema=False, encoding="utf8-lossy").columns
-    if missing := [name for name in wanted if name not in header]:
-        raise ValueError(f"{path.name} lacks {', '.join(missing)}")
-    frame = pl.read_csv(path, columns=wanted, infer_schema=False, encoding="utf8-lossy").with_columns(
-        pl.col(name).str.strip_chars().str.replace_all(",", "").cast(pl.Float64, strict=False)
-        for name in wanted
-    )
+    frame = _cells(path)
     read_rows = frame.height
+    frame = frame.unique(maintain_order=True)
     frame = frame.drop_nulls([*SCHEDULE, LABEL, "gender"]).with_columns(pl.col(SCHEDULE).cast(pl.Int64))
     if frame.is_empty():
         raise ValueError(f"{path.name} has no row with {', '.join([*SCHEDULE, LABEL])} and gender")
+    if frame["wave"].min() < 0 or frame["wave"].max() > MOST_WAVES:  # type: ignore[operator] # numbers
+        raise ValueError(f"{path.name}: a wave is a number from 0 to {MOST_WAVES}")
     schedule = frame.select(*SCHEDULE, LABEL)
     _check_answers(frame)
     if schedule.select(pl.struct("iid", "order").is_duplicated().any()).item():
@@ -89,6 +86,10 @@ def read(path: Path) -> Evenings:
     rows = schedule.join(back, on=["iid", "pid"], how="inner", maintain_order="left").unique(
         ["iid", "pid"], keep="first", maintain_order=True
     )
+    if rows.is_empty():
+        raise ValueError(
+            f"{path.name} holds no date with a row of both people: iid with pid, and pid with iid"
+        )
     people = rows["iid"].unique().sort().to_numpy()
     rater, ratee = (
         np.searchsorted(people, rows[name].to_numpy()).astype(np.int64) for name in ("iid", "pid")
@@ -114,6 +115,33 @@ def read(path: Path) -> Evenings:
     told = {name: values for name, values in answers.items() if name != "gender"}
     check_plausible(decisions, told, evenings.sides)
     return evenings
+
+
+def _cells(path: Path) -> pl.DataFrame:
+    """Return the columns that are read, as numbers or null. ValueError where they are not there."""
+    wanted = [*SCHEDULE, LABEL, *ANSWERS]
+    try:
+        header = pl.read_csv(path, n_rows=0, infer_schema=False, encoding="utf8-lossy").columns
+        missing = [name for name in wanted if name not in header]
+        there = pl.read_csv(
+            path,
+            columns=[name for name in wanted if name in header],
+            infer_schema=False,
+            encoding="utf8-lossy",
+        )
+    except pl.exceptions.PolarsError as wrong:
+        raise ValueError(f"{path.name} is no table of text: {wrong}") from None
+    if len(missing) == len(wanted):
+        raise ValueError(f"{path.name} has none of the columns: it is text with commas between, in UTF-8")
+    if missing:
+        raise ValueError(f"{path.name} lacks {', '.join(missing)}")
+    numbers = there.select(
+        pl.col(name).str.strip_chars().str.replace_all(",", "").cast(pl.Float64, strict=False)
+        for name in wanted
+    )
+    return numbers.with_columns(
+        pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in wanted
+    )
 
 
 def _answers_of(frame: pl.DataFrame, people: Integers, name: str) -> Floats:
