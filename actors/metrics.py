@@ -73,7 +73,7 @@ METRICS: dict[str, Metric] = {
     "reading_s": Metric("histogram", "Seconds from asking for a verdict to having it.", (), READING_BOUNDS_S),
     "pruned": Metric(
         "counter",
-        "Models, datasets and steps of jobs whose bytes were removed as nothing needs them.",
+        "Models, datasets, steps of jobs and suggestions that were removed as nothing needs them.",
         ("what",),
     ),
     "pruned_bytes": Metric("counter", "Bytes that this freed."),

@@ -1,4 +1,4 @@
-"""Bytes of models and datasets that nothing needs any more, and what was suggested long ago, go (ML-5).
+"""Bytes of models and datasets that nothing needs any more go, and what was suggested long ago (ML-5, ML-8).
 
 Every shard looks after it about once an hour; of several at once one does it.
 """
@@ -12,6 +12,7 @@ import asyncpg
 
 from actors.host import Hosting
 from actors.metrics import count
+from storage import content
 from storage.postgres import UNREACHABLE
 from storage.retention import Keep, Pruned, prune
 
@@ -41,15 +42,15 @@ class RetentionKeeping:
         now = datetime.fromtimestamp(self._shard.now_ms() / 1000, UTC)
         async with self._shard.pool.acquire() as connection:
             done = await prune(connection, self._keep, now)
-        if done is not None:
-            for what, number in (
-                ("model", len(done.models)),
-                ("dataset", len(done.datasets)),
-                ("step", done.steps),
-            ):
-                if number:
-                    count("pruned", number, what=what)
-            if done.freed_bytes:
-                count("pruned_bytes", done.freed_bytes)
-                log.info("%d MB of models and datasets freed", done.freed_bytes >> 20)
+            if done is None:
+                return None
+            async with connection.transaction():
+                suggested = await content.count(connection, now)
+        gone = {"model": len(done.models), "dataset": len(done.datasets), "step": done.steps}
+        for what, number in (gone | {"suggestion": suggested}).items():
+            if number:
+                count("pruned", number, what=what)
+        if done.freed_bytes:
+            count("pruned_bytes", done.freed_bytes)
+            log.info("%d KiB of models and datasets freed", done.freed_bytes >> 10)
         return done

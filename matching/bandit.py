@@ -9,7 +9,7 @@ from matching.arrays import Floats, Integers
 
 PROPENSITY_DRAWS = 2_000
 FLOOR = 0.01
-"""Every arm keeps at least this chance: replay divides by it."""
+"""Every arm keeps at least this chance unless told otherwise: replay divides by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class Thompson:
     """Bernoulli arms by Beta posteriors (Thompson 1933), mixed with a little chance."""
 
     arms: int
+    floor: float = FLOOR
+    """The least chance of an arm."""
     successes: Floats = field(init=False)
     failures: Floats = field(init=False)
 
@@ -31,12 +33,12 @@ class Thompson:
         self.successes, self.failures = np.ones(self.arms), np.ones(self.arms)
 
     def propensities(self, chance: np.random.Generator) -> Floats:
-        """Return the chance of each arm to be chosen now, counted over draws, each at least FLOOR; sums to
-        1.
+        """Return the chance of each arm to be chosen now, counted over draws, each at least `floor`; sums
+        to 1.
         """
         drawn = chance.beta(self.successes, self.failures, (PROPENSITY_DRAWS, self.arms)).argmax(axis=1)
         shares = np.bincount(drawn, minlength=self.arms) / PROPENSITY_DRAWS
-        return np.asarray(FLOOR + (1 - FLOOR * self.arms) * shares, dtype=np.float64)
+        return np.asarray(self.floor + (1 - self.floor * self.arms) * shares, dtype=np.float64)
 
     def choose(self, chance: np.random.Generator) -> Choice:
         """Return an arm, drawn by exactly the propensities that are logged."""

@@ -74,13 +74,15 @@ async def mark(connection: Any, user: str) -> list[str]:
 
 
 async def erase(connection: Any, user: str) -> None:
-    """Deletes preferences, exposures, and recommendations to and of the person, and their name in figures of
-    rooms; the blobs that hold them, of datasets and of what jobs were at; marks these datasets and the models
-    made of them. Tells `erased:<user>`. In the caller's transaction; nothing where there is nothing left.
+    """Deletes preferences, exposures, suggested interests, and recommendations to and of the person, and
+    their name in figures of rooms; the blobs that hold them, of datasets and of what jobs were at; marks
+    these datasets and the models made of them. Tells `erased:<user>`. In the caller's transaction; nothing
+    where there is nothing left.
     """
     await connection.execute("DELETE FROM preferences WHERE user_id = $1", user)
     await connection.execute("DELETE FROM experiment_exposures WHERE user_id = $1", user)
     await connection.execute("DELETE FROM experiment_units WHERE user_id = $1", user)
+    await connection.execute("DELETE FROM content_choices WHERE user_id = $1", user)
     # A proposed group is a row of each of its members, under one id.
     await connection.execute(
         "DELETE FROM recommendations WHERE kind = 'groups' AND subject_id IN "

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from serve_app.gate import Caller, ServicesHere
 from serve_app.routes.me import account_gone, another_version, version_of
 from serve_app.schemas import Body, Line, problems
+from storage import content
 from storage.accounts import load_account
 from storage.outbox import write_event
 from storage.preferences import Preferences, load_preferences, save_preferences
@@ -159,6 +160,7 @@ async def put_preferences(
             if account is None or account.status not in ("active", "paused"):
                 raise account_gone()
             raise another_version()
+        await content.take(connection, me.user, wish.interests, here.now)
         await write_event(
             connection,
             type="preferences.changed",

@@ -13,6 +13,7 @@ from serve_app.routes.matches import (
     reasons,
 )
 from serve_app.schemas import Answer, Limit, problems
+from serve_app.suggested_interest import suggested_interest
 from serve_app.suggesting import groups_now, groups_of_batch, people_either, people_of_batch, why_of
 from storage.fences import live_fences
 from storage.recommendations import rows_of
@@ -72,11 +73,14 @@ class Interests(Answer):
 
 
 class InterestGroups(Answer):
-    """Largest first; of tags and groups that fewer than `k` people have nothing is told."""
+    """Largest first; of tags and groups that fewer than `k` people have nothing is told. `suggested`: one
+    that I do not have and may like, the same all day.
+    """
 
     items: list[Interests]
     next: None = None
     k: int
+    suggested: str | None
 
 
 @router.get("/people", summary="People for me")
@@ -141,8 +145,9 @@ async def get_recommended_places(
 
 
 @router.get("/interests", summary="Interests to browse")
-async def get_interests(_: Caller, here: ServicesHere) -> InterestGroups:
-    """The map of interests: which there are, and which go together."""
+async def get_interests(me: Caller, here: ServicesHere, response: Response) -> InterestGroups:
+    """The map of interests: which there are, and which go together; and one that is suggested to me."""
+    response.headers["Cache-Control"] = "no-store"
     found = await here.matcher.interest_map()
     items = [
         Interests(
@@ -153,4 +158,4 @@ async def get_interests(_: Caller, here: ServicesHere) -> InterestGroups:
         )
         for group in found.groups
     ]
-    return InterestGroups(items=items, k=found.k)
+    return InterestGroups(items=items, k=found.k, suggested=await suggested_interest(here, me.user, found))

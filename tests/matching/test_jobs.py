@@ -12,9 +12,9 @@ from matching.decisions import LeakError
 from matching.jobs import features, run, train
 from matching.jobs.command import JobError
 from matching.pair_features import FEATURES
-from storage import datasets, erasing_matching
+from storage import datasets, erasing_matching, retention
 from storage.jobs import RunTakenError
-from storage.registry import ErasedError
+from storage.registry import ErasedError, PrunedError
 
 
 def asked(module, *arguments):
@@ -76,6 +76,20 @@ async def test_a_decision_from_the_future_stops_the_job(pool, database_url, town
         )
     with pytest.raises(LeakError, match="dated after now"):
         await features.main(database_url, asked(features))
+
+
+@pytest.mark.usefixtures("town")
+async def test_a_dataset_that_was_pruned_is_made_again_as_it_was(pool, database_url):
+    first = await features.main(database_url, asked(features))
+    async with pool.acquire() as connection:
+        await connection.execute("UPDATE blobs SET created_at = created_at - interval '2 hours'")
+        later = datetime.now(UTC) + timedelta(days=40)
+        done = await retention.prune(connection, retention.Keep(1, timedelta(days=30)), later)
+        assert done.datasets == (first["dataset"],)
+        with pytest.raises(PrunedError, match="build the features again"):
+            await train.main(database_url, asked(train, "--dataset", first["dataset"]))
+        assert await features.main(database_url, asked(features)) == first
+        assert (await datasets.load(connection, first["dataset"]))[0].row_count == first["rows"]
 
 
 async def nothing_open(_):

@@ -10,6 +10,7 @@ from people_models import registered, serves
 
 from matching.live import yyyymmdd
 from serve_app.matching import NoMatcher
+from storage.erasing_matching import erase
 from storage.ids import new_id
 from storage.recommendations import may_be_shown
 
@@ -279,3 +280,28 @@ async def test_a_pass_is_not_to_be_seen_on_any_route(matched, pool):
     assert await seen() == before
     beside.now_s = 3_600.0
     assert await seen() == before
+
+
+async def test_an_interest_is_suggested_all_day_until_it_is_taken_up_and_that_is_noted(matched):
+    ada, *others = await matched.people(6)
+    for number, each in enumerate(others):
+        await prefer(each, interests=["jazz", "piano"] if number else ["jazz", "opera"])
+    await prefer(ada, interests=["piano"])
+    await read_all(matched)
+    path, stored = "/v1/recommendations/interests", "SELECT * FROM content_choices WHERE user_id = $1"
+    suggested = (await ada.get(path))["suggested"]
+    assert suggested in {"jazz", "opera"}
+    assert (await ada.get(path))["suggested"] == suggested
+    [row] = await matched.pool.fetch(stored, ada.user)
+    odds = json.loads(row["propensities"])
+    assert set(odds) >= {"popular", "close", "rare"}
+    assert sum(odds.values()) == pytest.approx(1)
+    assert (row["tag"], row["taken_at"]) == (suggested, None)
+    await prefer(ada, interests=["piano", "chess"])
+    assert (await matched.pool.fetch(stored, ada.user))[0]["taken_at"] is None
+    await prefer(ada, interests=["piano", suggested])
+    assert (await matched.pool.fetch(stored, ada.user))[0]["taken_at"] is not None
+    assert (await ada.get(path))["suggested"] is None
+    async with matched.pool.acquire() as connection, connection.transaction():
+        await erase(connection, ada.user)
+    assert await matched.pool.fetch(stored, ada.user) == []
