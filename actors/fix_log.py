@@ -23,6 +23,9 @@ log = logging.getLogger("hereabouts.user")
 KEPT_S = 120.0
 """How long the log is, at least: several times what the snapshot and the history are behind."""
 
+KEEP_EVERY_S = 5.0
+"""That there is this log, and for how long, is said with one append in so many seconds."""
+
 _RETRY_S = 1.0
 _FIRST = b"0"
 
@@ -41,7 +44,7 @@ class FixLog:
         self._rows: list[LoggedRows] = []
         self._done: list[Done] = []
         self._writing = False
-        self._away_until_s = 0.0
+        self._away_until_s = self._keep_from_s = 0.0
         self._appended: deque[tuple[float, bytes]] = deque()
         """When entries were appended, and their ids, oldest first; about one a second."""
         self._oldest = _FIRST
@@ -79,15 +82,19 @@ class FixLog:
         if not rows.size:
             return
         try:
+            keep = self._loop.time() >= self._keep_from_s
             entry = await positions.append(
-                self._shard.valkey, self._shard.config.shard, rows.tobytes(), self._oldest
+                self._shard.valkey, self._shard.config.shard, rows.tobytes(), self._oldest, keep=keep
             )
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("fixes are not logged: %s", type(error).__name__)
             count("fixes_not_logged", rows.size)
             self._away_until_s = self._loop.time() + _RETRY_S
+            self._keep_from_s = 0.0
             return
         now_s = self._loop.time()
+        if keep:
+            self._keep_from_s = now_s + KEEP_EVERY_S
         if not self._appended or now_s - self._appended[-1][0] >= 1.0:
             self._appended.append((now_s, entry))
         while self._appended[0][0] < now_s - KEPT_S:

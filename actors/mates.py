@@ -15,6 +15,7 @@ from actors import messages as wire
 from actors.activation import Activation
 from actors.episode_writing import EpisodeWriting
 from actors.episodes import APART, GONE, SILENT, decided, is_trusted, look_again_ms, shows_to_matches
+from actors.gathering import Gathered
 from actors.host import Hosting
 from actors.mate_table import MateTable
 from actors.moves import Moves
@@ -23,6 +24,7 @@ from actors.placement import slot_of
 from geo.distance import Floats
 from geo.friends import Changes, Rows
 from storage import near_episodes as table
+from storage.near_episodes import Episode
 
 log = logging.getLogger("hereabouts.user")
 
@@ -56,14 +58,18 @@ class MateHost:
         self._swept_at_ms = 0
         self._outbox: dict[int, wire.Mates] = {}
         self._writing = EpisodeWriting(shard)
+        self._episodes: Gathered[str, dict[str, Episode]] = Gathered(shard.spawn, self._read_episodes)
 
     # -- people ---------------------------------------------------------------------------------------
 
     async def load(self, state: UserState) -> None:
         """Reads the episodes of somebody who is loaded anew."""
         if state.record.matched or state.record.blocked:
-            async with self._shard.pool.acquire() as connection:
-                state.episodes.newest = await table.load_episodes(connection, state.user)
+            state.episodes.newest = await self._episodes.get(state.user) or {}
+
+    async def _read_episodes(self, users: list[str]) -> dict[str, dict[str, Episode]]:
+        async with self._shard.pool.acquire() as connection:
+            return await table.load_episodes(connection, users)
 
     def review(self, activation: Activation) -> None:
         """The person's state is here, or something changed in it: matches, blocks, visibility, a position."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -14,6 +14,7 @@ from actors import near_people
 from actors.activation import Activation, Stage, Waiting
 from actors.effects import Asker
 from actors.following import Following
+from actors.gathering import Gathered
 from actors.host import Hosting
 from actors.near import near_filter
 from actors.near_people import Around
@@ -44,6 +45,8 @@ class NearHost:
         self._due: set[str] = set()
         """Viewers whose views are to be reviewed."""
         self._scheduled = False
+        self._limited: Gathered[str, int] = Gathered(shard.spawn, partial(probing.load, shard.valkey))
+        """Until when people see others at city precision, of those who do."""
 
     async def look_after(self) -> None:
         """Looks after what is followed, until cancelled."""
@@ -107,7 +110,7 @@ class NearHost:
     async def restore(self, state: UserState) -> None:
         """The state was loaded anew: whether the person sees others at city precision."""
         try:
-            until_ms = await probing.load(self._shard.valkey, state.user)
+            until_ms = await self._limited.get(state.user) or 0
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("what speaks against a viewer is not known: %s", type(error).__name__)
         else:
@@ -159,11 +162,13 @@ class NearHost:
         or end in which the person sees others at city precision.
         """
         state: UserState = activation.state
+        was_limited = state.probing.is_limited
         state.probing.expire(now_ms)
+        is_news = state.probing.unsaved or was_limited is not state.probing.is_limited
         if state.probing.unsaved:
             state.probing.unsaved = False
             self._shard.spawn(self._save(state.user, state.probing.until_ms))
-        if state.views:
+        if is_news and state.views:
             self._run(activation, near_people.rewatch(state))
         for near in state.views.values():
             if 0 < near.holds_until_ms <= now_ms:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from redis.exceptions import RedisError
 
 from actors.activation import Activation
+from actors.gathering import Gathered
 from actors.host import Hosting
 from actors.moves import Moves
 from actors.person import UserState
@@ -54,6 +55,7 @@ class PlaceKeeping:
         self._due: dict[str, tuple[int, Activation]] = {}
         """Who has moved since their snapshot, and from when it may be written; about in that order."""
         self._unsaved: dict[tuple[int, str], Place] = {}
+        self._snapshots: Gathered[tuple[int, str], Place] = Gathered(shard.spawn, self._read)
         self._saving = False
 
     def follow(self, moves: Moves, now_ms: int) -> None:
@@ -68,9 +70,20 @@ class PlaceKeeping:
         if activation.state.last is not None:
             self._due[activation.key] = (self._shard.now_ms(), activation)
 
-    def unsaved(self, activation: Activation) -> Place | None:
-        """What is not in the snapshot yet."""
-        return self._unsaved.get((activation.slot, activation.key))
+    async def saved(self, activation: Activation) -> Place | None:
+        """A person's place as of their snapshot; None where there is none, or Valkey does not answer."""
+        identity = activation.slot, activation.key
+        if identity in self._unsaved:
+            return self._unsaved[identity]
+        try:
+            return await self._snapshots.get(identity)
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("no snapshot of a position: %s", type(error).__name__)
+            return None
+
+    async def _read(self, people: list[tuple[int, str]]) -> dict[tuple[int, str], Place]:
+        found = await positions.load_all(self._shard.valkey, people)
+        return {(slot, user): found[user] for slot, user in people if user in found}
 
     def forget(self, activation: Activation) -> None:
         """Drops what was to be saved: the person is somebody else's now, or is no more."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from actors.protocol import EngineError, ErrorCode
 from actors.slot_messages import Framed
 from geo.fixes import Verdict
-from geo.intake import OUTCOMES
+from geo.intake import DUPLICATE, OUTCOMES
 
 USER_BYTES = 36
 
@@ -114,11 +114,16 @@ def unpacked(record: np.void) -> Position:
     return Position(rid, user.decode(), lat, lon, acc_m, t_ms, _known(speed_mps), _known(heading_deg), seq)
 
 
+def is_ok(outcome: int) -> bool:
+    """Whether a fix counts, or did before."""
+    return outcome <= DUPLICATE
+
+
 def refusal(outcome: int) -> EngineError | None:
     """The error that a sender is told of a fix, None where it is ok."""
-    verdict, reason = OUTCOMES[outcome]
-    if verdict in (Verdict.LIVE, Verdict.DUPLICATE):
+    if is_ok(outcome):
         return None
+    verdict, reason = OUTCOMES[outcome]
     if verdict is Verdict.REFUSED:
         return EngineError(ErrorCode.BAD_REQUEST, f"this is not a fix: {reason}")
     return EngineError(ErrorCode.STALE_POSITION, f"this fix does not count: {reason}")

@@ -8,6 +8,7 @@ back with the next thing they do. Who is asked for meanwhile waits until the log
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 import asyncpg
 import numpy as np
@@ -15,6 +16,7 @@ from redis.exceptions import RedisError
 
 from actors import messages as wire
 from actors.effects import NOBODY
+from actors.gathering import Gathered
 from actors.host import Hosting
 from geo.coordinates import LatLng
 from geo.fixes import Fix, admit
@@ -48,7 +50,7 @@ class Restoring:
         """Slots whose log is being read."""
         self._rows: dict[str, LoggedRows] = {}
         """What the log has of people who have not come back."""
-        self._records: dict[str, asyncio.Future[dict[str, UserRecord]]] = {}
+        self._records: Gathered[str, UserRecord] = Gathered(shard.spawn, self._read_records)
 
     def begin(self, slots: set[int]) -> None:
         """These slots have come without their states."""
@@ -92,33 +94,24 @@ class Restoring:
         return list(news)
 
     async def _activate(self, people: list[str]) -> None:
-        """Some at a time, in a few queries, and at half of the time at most: others have their turns."""
+        """Some at a time, and at half of the time at most: others have their turns."""
         shard, loop = self._shard, asyncio.get_running_loop()
         people = [user for user in people if user in self._rows and ("user", user) not in shard.activations]
         since_s = loop.time()
-        records: asyncio.Future[dict[str, UserRecord]] = loop.create_future()
-        records.add_done_callback(lambda done: done.exception())  # nobody may be waiting for it
-        self._records |= dict.fromkeys(people, records)
         for user in people:
             shard.deliver(wire.Unsubscribe(0, f"me@{user}", user, ""), NOBODY, "")
-        try:
-            async with shard.pool.acquire() as connection:
-                records.set_result(await streams.load_users(connection, people))
-        except (asyncpg.PostgresError, *UNREACHABLE) as error:
-            records.set_exception(error)  # each is loaded by itself then
-        finally:
-            for user in people:
-                self._records.pop(user, None)
+        with suppress(asyncpg.PostgresError, *UNREACHABLE):  # each tries again by itself then
+            await asyncio.gather(*map(self.record, people))
         await asyncio.sleep(0.005)  # they are activated meanwhile
         await asyncio.sleep((loop.time() - since_s) / 2)
 
     async def record(self, user: str) -> UserRecord | None:
-        """What the person's actor starts from; read with others' where that is under way."""
-        together = self._records.get(user)
-        if together is not None:
-            return (await asyncio.shield(together)).get(user)
+        """What the person's actor starts from; None where there is no such active person."""
+        return await self._records.get(user)
+
+    async def _read_records(self, users: list[str]) -> dict[str, UserRecord]:
         async with self._shard.pool.acquire() as connection:
-            return await streams.load_user(connection, user)
+            return await streams.load_users(connection, users)
 
     async def rows(self, slot: int, user: str) -> LoggedRows | None:
         """The person's rows of the log, oldest first, once; None where there are none."""

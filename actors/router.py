@@ -103,7 +103,10 @@ class Router:
 
     def call(self, kind: str, key: str, message: Request, done: Callback) -> None:
         """Sends `message` to the virtual actor; `done` is called once, from the event loop."""
-        slot = slot_of(kind, key)
+        self.call_at(slot_of(kind, key), message, done)
+
+    def call_at(self, slot: int, message: Request, done: Callback) -> None:
+        """As `call`, where the actor's slot is known."""
         if slot in self.moves.holds:
             message.rid = self.next_rid()
             self.moves.hold(message, slot, done)
@@ -129,7 +132,10 @@ class Router:
         """Sends `message` without wanting a reply. Lost if the shard goes away; waits for one that is not
         there yet.
         """
-        slot = slot_of(kind, key)
+        self.cast_at(slot_of(kind, key), message)
+
+    def cast_at(self, slot: int, message: Request) -> None:
+        """As `cast`, where the actor's slot is known."""
         message.rid = 0
         if slot in self.moves.holds:
             self.moves.hold(message, slot, ignore)

@@ -9,7 +9,7 @@ from actors import messages as wire
 from actors.link import QUEUE_LIMIT, Link, dial_until
 from actors.messages import Message, Request
 from actors.metrics import count
-from actors.position_messages import OK, RECORD_BYTES, fits, refusal
+from actors.position_messages import OK, RECORD_BYTES, fits, is_ok, refusal
 from actors.protocol import EngineError, ErrorCode
 from actors.site import HERE, Site, address_of
 
@@ -284,8 +284,10 @@ class ShardLink:
         for rid, outcome in message.each():
             waiting = self.pending.pop(rid, None)
             if waiting is not None:
-                error = refusal(outcome)
-                waiting.done(OK if error is None else None, error)
+                if is_ok(outcome):
+                    waiting.done(OK, None)
+                else:
+                    waiting.done(None, refusal(outcome))
 
     def _serve_from_now(self, link: Link) -> None:
         self.ready = True

@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 
+from actors.collector import spare_the_collector
 from actors.matcher_port import ServedMatcher
 from actors.metrics_export import Exporter
 from actors.reader_port import ServedReader
@@ -23,6 +24,7 @@ class ShardActor:
     """The Ray actor around a Shard. Ray restarts it under a new incarnation; the Directory fences the old."""
 
     def __init__(self, config: ShardConfig) -> None:
+        spare_the_collector()
         self._shard = Shard(config, ServedMatcher())
         self._shard.scorer = ServedReader()
         self._shard.on_replaced = lambda: os._exit(1)

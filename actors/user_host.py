@@ -1,14 +1,11 @@
 """Hosts people: their positions, what they see near, their streams and their crossings of fences."""
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable
 from dataclasses import replace
 from functools import partial
 from typing import Any
-
-from redis.exceptions import RedisError
 
 from actors import announcing, near_people, user
 from actors import messages as wire
@@ -41,11 +38,9 @@ from actors.visit_keeping import VisitKeeper
 from actors.visits import restored
 from geo.fixes import Fix
 from geo.intake import JUMP, LIVE, OUTCOME_OF, STALE, rows_of
-from storage import positions, streams
+from storage import streams
 from storage.ids import is_id
 from storage.positions import LoggedRows
-
-log = logging.getLogger("hereabouts.user")
 
 REGION_PATIENCE_S = 2.0
 
@@ -102,12 +97,7 @@ class UserHost:
             visits=dict(record.visits),
             located=bool(record.visits),
         )
-        place = self._places.unsaved(activation)
-        if place is None:
-            try:
-                place = await positions.load(self._shard.valkey, activation.slot, activation.key)
-            except (RedisError, OSError, TimeoutError) as error:
-                log.warning("no snapshot of a position: %s", type(error).__name__)
+        place = await self._places.saved(activation)
         state.fences, state.visiting = restored(record, place.t_ms if place is not None else 0)
         if place is not None:
             self._places.take_back(state, place)

@@ -2,7 +2,8 @@
 
 Each row is a server of its own, with `connected` people on sockets that follow `near` (1 km, everyone) and
 `fences`, in a city of 40 by 40 km with 10,000 fences. Of 100,000 people 10,000 are connected and walk; the
-others came, said where they are, and went: they are located (no process here may open 100,000 files).
+others came before them, each with a connection, said where they are, and went: they are located for 15
+minutes (no process here may open 100,000 files). What their coming costs stands in the row.
 
 Saturation: `--in-flight` fixes are unanswered, the next walker's leaves at each answer; positions per
 CPU-second counts the CPU of the server's whole process tree, not the driver's. Latency, with the crowd at
@@ -19,6 +20,7 @@ is timed is the one after which the event is due.
 """
 
 import argparse
+import os
 import random
 import signal
 import sys
@@ -34,7 +36,7 @@ from benchmarks.peers.processes import NotInstalledError, installed
 from benchmarks.peers.redis_geo import redis_geo
 from benchmarks.servers import Server, engine, free_port
 from benchmarks.walkers import RADIUS_M, City, EngineCity, Ground, RedisCity
-from benchmarks.walkers_load import CityLoad, Latency
+from benchmarks.walkers_load import CityLoad, Latency, pass_by
 
 SIDE_M = 40_000.0
 MOVES_PER_S = 60.0
@@ -65,9 +67,9 @@ def memory_mib(city: City) -> float:
     return round(memory_kib(*city.server.roots).proportional / 1024, 1)
 
 
-def fenced(city: City, ground: Ground, count: int, chance: random.Random) -> None:
-    """So many fences anywhere in the ground."""
-    city.fence({f"fence {number}": ground.ring(*ground.anywhere(chance)) for number in range(count)})
+def fenced(city: City, ground: Ground, count: int, chance: random.Random, name: str = "fence") -> None:
+    """So many more fences anywhere in the ground."""
+    city.fence({f"{name} {number}": ground.ring(*ground.anywhere(chance)) for number in range(count)})
 
 
 def saturated(load: CityLoad, in_flight: int, seconds: float, windows: int) -> dict[str, Any]:
@@ -90,12 +92,13 @@ def measure(city: City, located: int, given: argparse.Namespace) -> dict[str, An
     chance, ground = random.Random(1), Ground(SIDE_M)
     fenced(city, ground, given.fences, chance)
     before_mib = memory_mib(city)
-    load = CityLoad(city, ground, min(located, given.connected), given.visitors, chance)
+    connected = min(located, given.connected)
+    came = pass_by(city, ground, located - connected, random.Random(2))
+    load = CityLoad(city, ground, connected, given.visitors, chance)
     try:
-        load.leave_behind(located - len(load.walkers))
         load.stand(_SETTLE_S)
         row = {
-            "located": located, "connected": len(load.walkers), "fences": given.fences,
+            "located": located, "connected": connected, "fences": given.fences, "passed_by_before": came,
             "memory_mib_before_and_with_people": [before_mib, memory_mib(city)],
             "cores_while_nobody_moves": round(load.stand(given.seconds), 3),
             **saturated(load, given.in_flight, given.seconds, given.windows),
@@ -168,6 +171,7 @@ def main() -> None:
         print(f"a peer may be missing: {wrong}", file=sys.stderr)
     rows: dict[str, Any] = {}
     settings: dict[str, Any] = {
+        "load_before": os.getloadavg(),
         **{name: value for name, value in vars(given).items() if name not in ("only", "quick")},
         "side_m": SIDE_M, "radius_m": RADIUS_M, "wire": "JSON, no compression",
     }  # fmt: skip

@@ -1,14 +1,16 @@
 """How the cost of a position grows with users, with density, with fences; beside Redis GEO. A plot.
 
-Users: 1,000 to 100,000 people in 40 by 40 km, 10,000 of them connected at most. Density: 5,000 people in
-squares of 40 to 5 km. Fences: 5,000 people, 100 to 10,000 fences in their 40 by 40 km. One server for all
-rows, each in a city of its own far from the others; fences that are not counted by a row: 1,000. CPU is of
-the whole process tree, at saturation (`positions.py`).
+Users: 1,000 to 100,000 people in 40 by 40 km with 1,000 fences; up to 10,000 of them are connected and walk,
+the others came, said where they are and went (`positions.py`). Density: 3,000 people who walk, in squares of
+40 to 5 km, with as many fences in a km². Fences: 3,000 people who walk in 40 by 40 km with 100 to 10,000
+fences. What grows, grows in one city from row to row; the cities lie far apart, in one server. CPU is of the
+server's whole process tree, at saturation.
 
     python -m benchmarks.positions_growth [--seconds 3] [--windows 2] [--only engine|redis] [--quick]
 """
 
 import argparse
+import os
 import random
 import signal
 import sys
@@ -19,21 +21,33 @@ from benchmarks import plot, results
 from benchmarks.machine import describe
 from benchmarks.positions import SERVERS, SIDE_M, fenced, saturated
 from benchmarks.walkers import RADIUS_M, City, Ground
-from benchmarks.walkers_load import CityLoad
+from benchmarks.walkers_load import CityLoad, pass_by
 
 _PLACES_DEG = 4.0
 _SPARE = 50
+USERS, DENSITY, FENCES = "people", "people in a km²", "fences"
+TITLES = {
+    USERS: "Users: 40 × 40 km, 1,000 fences",
+    DENSITY: "Density: 3,000 people, 0.6 fences in a km²",
+    FENCES: "Fences: 3,000 people in 40 × 40 km",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One measurement: `x` is what the panel counts."""
+    """One measurement: a city has so many people and fences then; `city` is its number."""
 
     panel: str
-    x: float
+    city: int
     people: int
     side_m: float
     fences: int
+
+    @property
+    def x(self) -> float:
+        """What the panel counts."""
+        density = self.people / (self.side_m / 1e3) ** 2
+        return {USERS: float(self.people), DENSITY: round(density, 2), FENCES: float(self.fences)}[self.panel]
 
     @property
     def label(self) -> str:
@@ -41,41 +55,73 @@ class Row:
 
 
 def rows(*, quick: bool) -> list[Row]:
-    """What is measured; the fences of one city grow from row to row, so they stand in order."""
+    """What is measured, in this order: a city only grows."""
     part = 10 if quick else 1
-    people, sides = 5_000 // part, (40_000, 20_000, 10_000, 5_000)
+    people, fences = 3_000 // part, 1_000 // part
+    a_km2 = fences / (SIDE_M / 1e3) ** 2
     users = (1_000, 10_000) if quick else (1_000, 3_000, 10_000, 30_000, 100_000)
-    fences = (100, 1_000) if quick else (100, 1_000, 10_000)
+    sides = (40_000.0, 20_000.0, 10_000.0, 5_000.0)
     return [
-        *(Row("users", count, count, SIDE_M, 1_000 // part) for count in users),
-        *(Row("people/km²", people / (side / 1e3) ** 2, people, side, 1_000 // part) for side in sides),
-        *(Row("fences", count, people, SIDE_M, count) for count in fences),
+        *(Row(USERS, 0, count, SIDE_M, fences) for count in users),
+        *(
+            Row(DENSITY, 1 + n, people, side, round(a_km2 * (side / 1e3) ** 2))
+            for n, side in enumerate(sides)
+        ),
+        *(
+            Row(FENCES, 9, people, SIDE_M, count)
+            for count in ((100, 1_000) if quick else (100, 1_000, 10_000))
+        ),
     ]
 
 
-def measure(city: City, number: int, row: Row, given: argparse.Namespace) -> dict[str, Any]:
-    """One row, in a city of its own."""
-    chance = random.Random(number)
-    ground = Ground(row.side_m, lon=-170.0 + _PLACES_DEG * number)
-    fenced(city, ground, row.fences, chance)
-    load = CityLoad(city, ground, min(row.people, given.connected), 0, chance)
-    try:
-        load.leave_behind(row.people - len(load.walkers))
-        found = saturated(load, given.in_flight, given.seconds, given.windows)
-    finally:
-        load.close()
-    cost_us = 1e6 / found["positions_per_cpu_s"]["median"]
-    print(f"  {row.label}: {cost_us:.1f} µs of CPU", flush=True)
-    return {"people": row.people, "side_m": row.side_m, "fences": row.fences, "cpu_us": cost_us, **found}
+class Growth:
+    """One server's cities."""
+
+    def __init__(self, city: City, given: argparse.Namespace) -> None:
+        self._city, self._given = city, given
+        self._load: CityLoad | None = None
+        self._before: Row | None = None
+
+    def measure(self, row: Row) -> dict[str, Any]:
+        """One row: the city before goes on, or another one begins."""
+        given, chance = self._given, random.Random(hash((row.city, row.people, row.fences)))
+        before = self._before
+        if before is None or before.city != row.city:
+            self.close()
+            before = Row(row.panel, row.city, 0, row.side_m, 0)
+        ground = Ground(row.side_m, lon=-170.0 + _PLACES_DEG * row.city)
+        fenced(self._city, ground, row.fences - before.fences, chance, f"{row.fences} in {row.city}")
+        walking, walked = (min(each.people, given.connected) for each in (row, before))
+        came = row.people - before.people - (walking - walked)
+        meanwhile = (lambda: None) if self._load is None else self._load.look_after
+        passed_by = pass_by(self._city, ground, came, chance, meanwhile)
+        if self._load is None:
+            self._load = CityLoad(self._city, ground, walking, 0, chance)
+        else:
+            self._load.grow(walking - walked, chance)
+        self._before = row
+        found = saturated(self._load, given.in_flight, given.seconds, given.windows)
+        cost_us = 1e6 / found["positions_per_cpu_s"]["median"]
+        print(f"  {row.label}: {cost_us:.1f} µs of CPU", flush=True)
+        return {
+            "people": row.people, "connected": walking, "side_m": row.side_m, "fences": row.fences,
+            "cpu_us": round(cost_us, 2), "passed_by": passed_by, **found,
+        }  # fmt: skip
+
+    def close(self) -> None:
+        """The people who are connected leave."""
+        if self._load is not None:
+            self._load.close()
+        self._load = self._before = None
 
 
 def panels(found: dict[str, dict[str, dict[str, Any]]], known: list[Row]) -> list[plot.Panel]:
     """µs of CPU a position, a line a server."""
     return [
         plot.Panel(
-            f"CPU of a position by {panel}",
+            TITLES[panel],
             panel,
-            "µs",
+            "µs of CPU a position",
             [
                 plot.Line(
                     name,
@@ -104,18 +150,23 @@ def main() -> None:
     if given.quick:
         given.seconds, given.windows = 1.0, 1
     known = rows(quick=given.quick)
+    load_before = os.getloadavg()
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for key, (opened, city_of) in SERVERS.items():
         if given.only in (None, key):
-            with opened(sum(row.people for row in known) + _SPARE) as server:
+            most = {row.city: row.people for row in known}
+            with opened(sum(most.values()) + _SPARE) as server:
                 city = city_of(server)
                 print(city.name, flush=True)
-                found[city.name] = {
-                    row.label: measure(city, number, row, given) for number, row in enumerate(known)
-                }
+                growth = Growth(city, given)
+                found[city.name] = {row.label: growth.measure(row) for row in known}
+                growth.close()
     name = "positions_growth_quick" if given.quick else "positions_growth"
     machine = describe("ray", "picows", "uvloop", "h3", "numpy", "shapely")
-    settings = {"radius_m": RADIUS_M, "in_flight": given.in_flight, "connected_at_most": given.connected}
+    settings = {
+        "radius_m": RADIUS_M, "in_flight": given.in_flight, "connected_at_most": given.connected,
+        "seconds": given.seconds, "windows": given.windows, "load_before": load_before,
+    }  # fmt: skip
     path = results.write(name, {"machine": machine, "settings": settings, "rows": found})
     plot.write(path.with_suffix(".svg"), panels(found, known))
     print("written:", path.relative_to(results.FOLDER.parent.parent), "and its plot")

@@ -228,7 +228,11 @@ class Fan:
         taken, self.arrivals = self.arrivals, []
         return sorted((at - int(sent)) / 1e6 for at, stamps in taken for sent in stamps)
 
-    def close(self) -> None:
+    def let_go(self) -> None:
+        """Reads no more; the sockets stay open."""
         self._poll.close()
+
+    def close(self) -> None:
+        self.let_go()
         for each in self.sockets:
             each.close()

@@ -22,6 +22,7 @@ _ANSWERED_WITHIN_S = 60.0
 _APART_M = 30_000.0
 _PAUSE_S = 0.1
 _DIALLED_AT_ONCE = 1_000
+_ARRIVE_AT_ONCE = 256
 _AHEAD_MOST_S = 25.0
 _NEAR_M, _FENCE_M = (0.0, 2_600.0), (0.0, 600.0)
 _NEAR_S, _FENCE_S = (62.0, 62.0), (12.0, 6.0)
@@ -46,6 +47,38 @@ class Latency:
                 "p99_ms": round(results.quantile(values, 0.99), 1),
             }
         return {**found, "events_not_heard": self.unheard}
+
+
+def pass_by(
+    city: City,
+    ground: Ground,
+    count: int,
+    chance: random.Random,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """So many people come, say where in the ground they are, and go: for 15 minutes they count. What that
+    cost the server; `meanwhile` keeps others alive.
+    """
+    clock, at_s, left = TreeClock(*city.server.roots), time.monotonic(), count
+    while left > 0:
+        some = city.people(min(left, _DIALLED_AT_ONCE))
+        scripts = [
+            [*city.opening(each), Step(Walker(ground, chance, 0).fix(), ANSWER, _REFUSED)] for each in some
+        ]
+        came = dial(city.server.address, scripts, at_once=_ARRIVE_AT_ONCE, meanwhile=meanwhile)
+        for stream in came.streams:
+            stream.send(city.goodbye)
+            stream.close()
+        left -= len(some)
+    used_s, by_process = clock.used_s()
+    return {
+        "people": count,
+        "seconds": round(time.monotonic() - at_s, 1),
+        "cpu_us_per_person": round(used_s / max(1, count) * 1e6, 1),
+        "cpu_us_per_person_by_process": {
+            title: round(used / max(1, count) * 1e6, 1) for title, used in by_process.items()
+        },
+    }
 
 
 class CityLoad:
@@ -85,15 +118,27 @@ class CityLoad:
         self._beat_s = 0.0
         for visitor in self.visitors:
             visitor.mover.send(visitor.frame(visitor.outward_m, 1))
-        self._each_fix_once()
+        self._each_fix_once(range(walkers))
+
+    def grow(self, count: int, chance: random.Random) -> None:
+        """So many more walk in the same ground. For a crowd without visitors."""
+        first = len(self.walkers)
+        self.walkers += [Walker(self.ground, chance) for _ in range(count)]
+        scripts = [self.city.opening(each, "near", "fences") for each in self.city.people(count)]
+        here = list(self.fan.sockets)
+        came = self._connect(scripts, here)
+        self.fan.let_go()
+        self.fan = Fan([*here, *came], ANSWER, len(ANSWER))
+        self.sent = self._sent_at_beat = 0
+        self._each_fix_once(range(first, len(self.walkers)))
 
     @property
     def visitors(self) -> list[Visitor]:
         """Of `near` and of fences in turn."""
         return [each for both in zip(self._near, self._fences, strict=True) for each in both]
 
-    def _connect(self, scripts: Sequence[list[Step]]) -> list[Stream]:
-        """Everybody's sockets, the first of them kept alive while the last are opened."""
+    def _connect(self, scripts: Sequence[list[Step]], here: Sequence[Stream] = ()) -> list[Stream]:
+        """Everybody's sockets, the first of them kept alive while the last are opened, and those `here`."""
         streams: list[Stream] = []
         beat_s = time.monotonic()
 
@@ -101,7 +146,7 @@ class CityLoad:
             nonlocal beat_s
             if self.city.pong and time.monotonic() - beat_s > _HEARTBEAT_S:
                 beat_s = time.monotonic()
-                for stream in streams:
+                for stream in (*here, *streams):
                     stream.send(self.city.pong)
 
         for start in range(0, len(scripts), _DIALLED_AT_ONCE):
@@ -148,7 +193,7 @@ class CityLoad:
         self.fan.sockets[index].send(self.walkers[index].fix())
         self.sent += 1
 
-    def _each_fix_once(self) -> None:
+    def _each_fix_once(self, who: range) -> None:
         """First fixes; a server that says that it is late, or busy, is asked again."""
 
         def listener(index: int) -> Callable[[bytes], None]:
@@ -161,31 +206,17 @@ class CityLoad:
 
             return watch
 
-        self.fan.watch = {index: listener(index) for index in range(len(self.walkers))}
-        for index in range(len(self.walkers)):
+        self.fan.watch = {index: listener(index) for index in who}
+        for index in who:
             self._fix(index)
             if index % 500 == 499:
                 self._drain()
         self._drain()
         self.fan.watch = {}
 
-    def leave_behind(self, count: int) -> None:
-        """So many more people come, say where in the ground they are, and go: for 15 minutes they count."""
-        chance = random.Random(2)
-        while count > 0:
-            some = self.city.people(min(count, _DIALLED_AT_ONCE))
-            scripts = [
-                [*self.city.opening(each), Step(Walker(self.ground, chance, 0).fix(), ANSWER, _REFUSED)]
-                for each in some
-            ]
-            gone = dial(
-                self.city.server.address, scripts, meanwhile=lambda: self._run(time.monotonic() + 0.01)
-            )
-            for stream in gone.streams:
-                stream.send(self.city.goodbye)
-                stream.close()
-            count -= len(some)
-            self._run(time.monotonic() + 0.01)
+    def look_after(self) -> None:
+        """Reads for a moment, and keeps everybody alive."""
+        self._run(time.monotonic() + 0.02)
 
     # -- measuring ----------------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ from storage.trails import TrailRow
 
 _TABLE = "trails"
 _PAGE = 100
+_ODD = np.random.default_rng(24).integers(2**63, size=9, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+"""Factors of the words of a name, for a number that names hardly share."""
 
 TRAIL = np.dtype(
     [
@@ -34,23 +36,29 @@ class TrailBook:
         self._seal = seal
 
     def rows(self, logged: LoggedRows) -> Iterator[TrailRow]:
-        """Rows to be stored of what was logged: one a person."""
-        order = np.argsort(logged["user"], kind="stable")
-        ordered = logged[order]
-        begins = np.flatnonzero(np.concatenate([[True], ordered["user"][1:] != ordered["user"][:-1]]))
-        for begin, end in zip(begins.tolist(), [*begins[1:].tolist(), ordered.size], strict=True):
-            own = ordered[begin:end]
-            fixes = np.empty(own.size, dtype=TRAIL)
-            for name in TRAIL.names or ():
-                fixes[name] = own[name]
-            user, trail = own["user"][0].decode(), new_id()
+        """Rows to be stored of what was logged, `by_person`: one a person."""
+        if not logged.size:
+            return
+        users = logged["user"]
+        begins = np.flatnonzero(np.concatenate([[True], users[1:] != users[:-1]]))
+        fixes = np.empty(logged.size, dtype=TRAIL)
+        for name in TRAIL.names or ():
+            fixes[name] = logged[name]
+        packed, size = fixes.tobytes(), TRAIL.itemsize
+        for name, begin, end, from_ms, to_ms, taken_ms in zip(
+            users[begins].tolist(),
+            begins.tolist(),
+            [*begins[1:].tolist(), logged.size],
+            np.minimum.reduceat(logged["t_ms"], begins).tolist(),
+            np.maximum.reduceat(logged["t_ms"], begins).tolist(),
+            np.maximum.reduceat(logged["at_ms"], begins).tolist(),
+            strict=True,
+        ):
+            user, trail = name.decode(), new_id()
             if not is_id(user):
                 continue  # one row that is nobody's must not keep all others waiting
-            sealed = self._seal.close(_TABLE, f"{user}|{trail}", fixes.tobytes())
-            times_ms = own["t_ms"]
-            yield TrailRow(
-                trail, user, int(times_ms.min()), int(times_ms.max()), int(own["at_ms"].max()), sealed
-            )
+            sealed = self._seal.close(_TABLE, f"{user}|{trail}", packed[begin * size : end * size])
+            yield TrailRow(trail, user, from_ms, to_ms, taken_ms, sealed)
 
     async def read(  # noqa: PLR0917 - a page of one person
         self, connection: Any, user: str, from_ms: int, to_ms: int, after: tuple[int, int], limit: int
@@ -74,6 +82,16 @@ class TrailBook:
             complete = int((fixes["t_ms"] < begun[0].timestamp() * 1_000).sum())
             if complete >= limit:
                 return fixes[:limit]
+
+
+def by_person(logged: LoggedRows) -> LoggedRows:
+    """Return the rows of each person one after the other, in their order.
+
+    Sorted by a number made of the name, in half of the time: where two names had the same one, a person
+    would have a few rows more, not others.
+    """
+    words = np.ascontiguousarray(logged["user"]).view("<u4").reshape(-1, _ODD.size).astype(np.uint64)
+    return logged[np.argsort((words * _ODD).sum(axis=1, dtype=np.uint64), kind="stable")]
 
 
 def _ordered(found: list[TrailFixes], from_ms: int, to_ms: int, after: tuple[int, int]) -> TrailFixes:

@@ -68,6 +68,7 @@ class Connection:
         "owner",
         "pending",
         "since_ms",
+        "slot",
         "stalled_since_s",
         "subscriptions",
         "transport",
@@ -81,6 +82,8 @@ class Connection:
         self.transport = transport
         self.codec = codec
         self.user = ""
+        self.slot = 0
+        """The user's."""
         self.id = ""
         self.device = ""
         self.since_ms = 0

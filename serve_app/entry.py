@@ -5,6 +5,7 @@ import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from actors.placement import slot_of
 from actors.protocol import CloseCode, EngineError, ErrorCode
 from identity.tokens import Claims, TokenExpired, TokenInvalid
 from serve_app import commands
@@ -59,7 +60,7 @@ async def _connect(session: "Session", frame_id: int, body: commands.Connect) ->
     left_s = claims.expires_at_s - around.wall_clock()
     key = secrets.token_urlsafe(18)
     session.key = digest_of(key)
-    connection.user = claims.user
+    connection.user, connection.slot = claims.user, slot_of("user", claims.user)
     record = await take_up(session, body.resume)
     is_resumed = record is not None
     if record is None:

@@ -68,6 +68,9 @@ class Codec(Protocol):
     def from_json(self, frame: bytes) -> bytes:
         """One frame to a client, of its JSON text."""
 
+    def located(self, frame_id: int) -> bytes:
+        """The reply to a `pos` that is ok."""
+
     def message(self, frames: Iterable[bytes]) -> bytearray:
         """Joins frames into one WebSocket message, with head room."""
 
@@ -128,6 +131,9 @@ class _Json:
 
     def from_json(self, frame: bytes) -> bytes:
         return frame
+
+    def located(self, frame_id: int) -> bytes:
+        return b'{"id":%d,"pos":{"ok":true}}' % frame_id
 
     def message(self, frames: Iterable[bytes]) -> bytearray:
         message = bytearray(_HEAD)
@@ -190,6 +196,9 @@ class _Packed:
 
     def from_json(self, frame: bytes) -> bytes:
         return self.encode(_from_json(frame))
+
+    def located(self, frame_id: int) -> bytes:
+        return _to_packed({"id": frame_id, "pos": {"ok": True}})
 
     def message(self, frames: Iterable[bytes]) -> bytearray:
         message = bytearray(_HEAD)

@@ -6,7 +6,6 @@ to; the others are plain Ray actors (docs/decisions/0120). Only `build_gateway` 
 """
 
 import asyncio
-import gc
 import logging
 import os
 import random
@@ -19,6 +18,7 @@ from fastapi import FastAPI, WebSocket
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from actors import metrics
+from actors.collector import spare_the_collector
 from actors.metrics_export import Exporter
 from actors.router import Router, RouterConfig
 from actors.site import Site
@@ -44,9 +44,6 @@ LINGER_S = 2.0
 HEALTH_CHECK_S = 1.0
 _RETRY_S = 0.2
 _chance = random.SystemRandom()
-GC_THRESHOLD = 50_000
-"""Sockets live long: looking through all of them for cycles every 700 allocations would cost more than it
-finds."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +163,7 @@ class GatewayActor:
     """The Ray actor around a gateway that is no Serve replica. A failed one ends, and Ray starts it anew."""
 
     def __init__(self, config: GatewayConfig) -> None:
-        _spare_the_collector()
+        spare_the_collector()
         self._service = GatewayService(config)
         self._started = asyncio.get_running_loop().create_task(self._start())
         self._watch = asyncio.get_running_loop().create_task(self._check())
@@ -204,12 +201,6 @@ class GatewayActor:
         return {"pid": os.getpid()}
 
 
-def _spare_the_collector() -> None:
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, 20, 20)
-
-
 class _RootedAtPrefix:
     """Lets the bare prefix `/rt` reach the route `/`: Serve strips the prefix and leaves an empty path, which
     no route of FastAPI can have.
@@ -243,7 +234,7 @@ def build_gateway(config: GatewayConfig) -> "Application":
     @serve.ingress(app)
     class Gateway:
         def __init__(self, config: GatewayConfig) -> None:
-            _spare_the_collector()
+            spare_the_collector()
             self._service = GatewayService(config)
             self._started = asyncio.get_running_loop().create_task(self._service.start())
             self._exporting = asyncio.get_running_loop().create_task(self._service.export_metrics())

@@ -25,6 +25,7 @@ from serve_app.frames import (
     error_body,
 )
 from serve_app.limits import Bucket
+from serve_app.locating import takes_fix
 from serve_app.surroundings import Surroundings
 from serve_app.verbs import VERBS
 
@@ -109,7 +110,7 @@ class Session:
 
     def received(self, payload: bytes, *, is_text: bool) -> None:
         """One whole WebSocket message."""
-        if self.stage is Stage.CLOSED:
+        if self.stage is Stage.CLOSED or (self.is_open and takes_fix(self, payload, is_text=is_text)):
             return
         if self.stage is Stage.VERIFYING:
             self._keep_for_later(payload, is_text=is_text)
@@ -151,6 +152,10 @@ class Session:
         if self.stage is not Stage.CLOSED:
             self.stage = Stage.CLOSED
             self._clean_up(clean=code in CLEAN_CODES)
+
+    def heard(self) -> None:
+        """Whatever it says, the client is alive."""
+        self._pong_due_s = None
 
     def paused(self) -> None:
         """The transport holds bytes that the kernel did not take."""
@@ -272,7 +277,7 @@ class Session:
     def _frame(self, frame: bytes) -> None:
         codec = self.connection.codec
         frame_id: int | None = None
-        self._pong_due_s = None  # whatever it says, the client is alive
+        self.heard()
         try:
             envelope = codec.envelope(frame)
             if not envelope:

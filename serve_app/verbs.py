@@ -12,6 +12,7 @@ from actors.protocol import RECOVERY_LIMIT, EngineError, ErrorCode
 from actors.room import BODY_LIMIT_BYTES
 from serve_app import commands, entry, subscribing
 from serve_app.frames import Envelope, MalformedError
+from serve_app.locating import locate
 from serve_app.names import MODES, PASSIVE, internal_name
 from serve_app.rpc import rpc
 
@@ -87,20 +88,9 @@ def ephemeral(session: "Session", _: int | None, n: int, envelope: Envelope) -> 
 
 def pos(session: "Session", frame_id: int | None, fix: commands.Fix, envelope: Envelope) -> None:
     """A fix of the user's own position. Answered if it has an id."""
-    user, codec, around = session.connection.user, session.connection.codec, session.around
+    codec = session.connection.codec
     seq = codec.decode(envelope["seq"], commands.Milliseconds | None) if "seq" in envelope else None
-    if frame_id is None:
-        if session.positions.take(around.clock()):
-            return
-    else:
-        session.take(session.positions)
-    message = wire.Position(
-        0, user, fix.lat, fix.lon, fix.acc_m, fix.t_ms, fix.speed_mps, fix.heading_deg, seq
-    )
-    if frame_id is None:
-        around.router.cast("user", user, message)
-    else:
-        session.ask(frame_id, "pos", ("user", user), message)
+    locate(session, frame_id, fix, seq)
 
 
 def subrefresh(session: "Session", _: int, body: commands.Subrefresh, __: Envelope) -> None:

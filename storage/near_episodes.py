@@ -1,5 +1,6 @@
 """Episodes in which two matches are near each other, one row a pair (GEO-10). No place is ever in them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,23 +37,23 @@ class EpisodeChange:
     due_ms: int = 0
 
 
-async def load_episodes(connection: Any, low: str) -> dict[str, Episode]:
-    """All pairs of which this person is the low one, by the high one."""
+async def load_episodes(connection: Any, lows: Sequence[str]) -> dict[str, dict[str, Episode]]:
+    """All pairs of which one of these people is the low one: by that one, then by the high one."""
     rows = await connection.fetch(
-        "SELECT high_id::text, episode, is_near, changed_at, low_told, high_told FROM near_episodes "
-        "WHERE low_id = $1",
-        low,
+        "SELECT low_id::text, high_id::text, episode, is_near, changed_at, low_told, high_told "
+        "FROM near_episodes WHERE low_id = ANY($1::uuid[])",
+        lows,
     )
-    return {
-        row["high_id"]: Episode(
+    found: dict[str, dict[str, Episode]] = {}
+    for row in rows:
+        found.setdefault(row["low_id"], {})[row["high_id"]] = Episode(
             row["episode"],
             row["is_near"],
             round(row["changed_at"].timestamp() * 1000),
             row["low_told"],
             row["high_told"],
         )
-        for row in rows
-    }
+    return found
 
 
 async def record(connection: Any, slot: int, epoch: int, change: EpisodeChange) -> bool:

@@ -111,12 +111,6 @@ async def save(valkey: redis.Redis, slots: Iterable[SlotPlaces]) -> None:
     await pipe.execute()
 
 
-async def load(valkey: redis.Redis, slot: int, user: str) -> Place | None:
-    """One person's place."""
-    found = await valkey.hget(_key(slot), user)
-    return None if found is None else _decoder.decode(cast(bytes, found))
-
-
 async def load_all(valkey: redis.Redis, people: Collection[tuple[int, str]]) -> dict[str, Place]:
     """The places of people by (slot, user), as far as they are known."""
     by_slot: dict[int, list[str]] = {}
@@ -152,13 +146,19 @@ async def forget(valkey: redis.Redis, slot: int, user: str) -> None:
 # -- the log ----------------------------------------------------------------------------------------------
 
 
-async def append(valkey: redis.Redis, shard: int, rows: bytes, oldest_id: bytes) -> bytes:
-    """Appends rows of LOGGED to the shard's log and returns the entry's id; entries before `oldest_id` go."""
+async def append(
+    valkey: redis.Redis, shard: int, rows: bytes, oldest_id: bytes, *, keep: bool = True
+) -> bytes:
+    """Appends rows of LOGGED to the shard's log and returns the entry's id; entries before `oldest_id` go.
+
+    `keep`: the log is known to readers from then on, and lives for LOG_KEEP_S.
+    """
     pipe = valkey.pipeline(transaction=False)
     key = _log_key(shard)
     pipe.xadd(key, {b"r": rows}, minid=oldest_id)
-    pipe.expire(key, LOG_KEEP_S)
-    pipe.sadd(_LOGS, shard)
+    if keep:
+        pipe.expire(key, LOG_KEEP_S)
+        pipe.sadd(_LOGS, shard)
     appended = await pipe.execute()
     return cast(bytes, appended[0])
 

@@ -1,5 +1,6 @@
 """Until when somebody sees others at city precision: in Valkey, so no restart ends it (GEO-23)."""
 
+from collections.abc import Sequence
 from typing import cast
 
 import redis.asyncio as redis
@@ -14,10 +15,10 @@ async def save(valkey: redis.Redis, user: str, until_ms: int) -> None:
     await valkey.set(_key(user), until_ms, pxat=until_ms)
 
 
-async def load(valkey: redis.Redis, user: str) -> int:
-    """Unix milliseconds; 0 if nothing is known against them."""
-    found = await valkey.get(_key(user))
-    return 0 if found is None else int(cast(bytes, found))
+async def load(valkey: redis.Redis, users: Sequence[str]) -> dict[str, int]:
+    """Unix milliseconds, of those against whom something is known."""
+    found = await valkey.mget([_key(user) for user in users])
+    return {user: int(cast(bytes, raw)) for user, raw in zip(users, found, strict=True) if raw is not None}
 
 
 async def forget(valkey: redis.Redis, user: str) -> None:

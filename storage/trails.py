@@ -7,7 +7,9 @@ from typing import Any
 
 from storage.messages import moment
 
-_AT_ONCE = 500
+AT_ONCE = 500
+"""Rows of one statement."""
+
 _LAST_MS = 253_402_300_799_000
 """The end of the year 9999, beyond which a time stamp has no name."""
 _OLD_AT_ONCE = 5_000
@@ -29,8 +31,8 @@ async def add(connection: Any, rows: Sequence[TrailRow]) -> None:
     """Stores rows of those who are there and have not erased their trail since. No epoch guards it: a row
     only adds fixes, and one that is stored twice is read once.
     """
-    for start in range(0, len(rows), _AT_ONCE):
-        part = rows[start : start + _AT_ONCE]
+    for start in range(0, len(rows), AT_ONCE):
+        part = rows[start : start + AT_ONCE]
         await connection.execute(
             """INSERT INTO trails (id, user_id, from_at, to_at, sealed)
             SELECT w.id, w.user_id, w.from_at, w.to_at, w.sealed

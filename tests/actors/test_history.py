@@ -10,8 +10,9 @@ from actors.history_keeping import HistoryKeeping
 from actors.placement import slot_of
 from actors.protocol import EngineError
 from identity.seals import Seal
-from identity.trails import TRAIL, TrailBook
+from identity.trails import TRAIL, TrailBook, by_person
 from storage import positions, trails
+from storage.ids import new_id
 from storage.positions import open_valkey
 
 BERLIN = (52.5200, 13.4050)
@@ -75,7 +76,7 @@ async def test_forgetting_leaves_nothing_to_come_back(small, book, valkey_url):
     state = activation.state
     assert (state.last, state.shown, state.announced) == (None, None, {})
     valkey = open_valkey(valkey_url)
-    assert await positions.load(valkey, slot, user) is None
+    assert not await positions.load_all(valkey, [(slot, user)])
     assert user.encode() not in (await positions.read_logs(valkey, {slot}))["user"]
     await valkey.aclose()
     number = small.router.shard_of(slot)
@@ -93,7 +94,7 @@ async def test_what_was_taken_before_the_erasure_is_stored_no_more(small, book):
     logged = np.zeros(2, dtype=positions.LOGGED)
     logged["user"], logged["t_ms"] = [user.encode(), other.encode()], 5_000
     logged["at_ms"], logged["seq"] = 5_000, 1
-    rows = list(book.rows(logged))
+    rows = list(book.rows(by_person(logged)))
     async with small.pool.acquire() as connection:
         await trails.erase(connection, user, 5_000)
         await trails.add(connection, rows)
@@ -140,3 +141,30 @@ async def test_a_long_history_is_read_in_pages_whatever_order_it_was_stored_in(s
             after = (int(page["t_ms"][-1]), int(page["seq"][-1]))
     assert found == times_ms.tolist()
     assert TRAIL.itemsize == 44
+
+
+def test_what_was_logged_is_one_row_a_person_whatever_order_it_came_in():
+    seal = Seal(bytes(32))
+    book = TrailBook(seal)
+    people, chance = [new_id() for _ in range(50)], np.random.default_rng(2)
+    logged = np.zeros(2_000, dtype=positions.LOGGED)
+    which = chance.integers(50, size=2_000)
+    logged["user"] = np.array([user.encode() for user in people])[which]
+    logged["t_ms"], logged["at_ms"], logged["seq"] = (
+        chance.integers(1_000, size=2_000),
+        np.arange(2_000),
+        np.arange(2_000),
+    )
+    ordered = by_person(logged)
+    for user in people:
+        own = logged["user"] == user.encode()
+        assert ordered[ordered["user"] == user.encode()].tolist() == logged[own].tolist()
+    rows = {row.user: row for row in book.rows(ordered)}
+    assert len(list(book.rows(ordered))) == len(rows) == 50
+    for user, row in rows.items():
+        own = logged[logged["user"] == user.encode()]
+        assert (row.from_ms, row.to_ms) == (own["t_ms"].min(), own["t_ms"].max())
+        assert row.taken_ms == own["at_ms"].max()
+        plain = np.frombuffer(seal.open("trails", f"{user}|{row.trail}", row.sealed), dtype=TRAIL)
+        assert plain["seq"].tolist() == own["seq"].tolist()
+    assert list(book.rows(by_person(logged[:0]))) == []

@@ -130,9 +130,9 @@ async def test_who_had_the_slot_before_writes_no_snapshot_any_more(valkey):
     new, old = (Place(*BERLIN, 5.0, t_ms, 1, "", None) for t_ms in (2, 1))
     await positions.save(valkey, [SlotPlaces(70_001, 5, {"u": new})])
     await positions.save(valkey, [SlotPlaces(70_001, 4, {"u": old})])
-    assert await positions.load(valkey, 70_001, "u") == new
+    assert await positions.load_all(valkey, [(70_001, "u")]) == {"u": new}
     await positions.save(valkey, [SlotPlaces(70_001, 6, {"u": old})])
-    assert await positions.load(valkey, 70_001, "u") == old
+    assert await positions.load_all(valkey, [(70_001, "u")]) == {"u": old}
 
 
 # -- the engine ----------------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ async def test_what_a_last_fix_decides_is_decided_though_the_device_says_no_more
 async def saved(small, valkey, user, t_ms):
     """The person's snapshot as of a fix."""
     for _ in range(500):
-        place = await positions.load(valkey, slot_of("user", user), user)
+        place = (await positions.load_all(valkey, [(slot_of("user", user), user)])).get(user)
         if place is not None and place.t_ms == t_ms:
             return place
         await small.pool.execute("SELECT pg_sleep(0.02)")
@@ -237,15 +237,18 @@ async def test_what_a_next_fix_is_to_confirm_is_in_the_snapshot(small, valkey, m
     assert await events(small, user) == [("enter", now_ms + 40_000, now_ms + 40_000)]
 
 
-async def test_the_snapshot_has_a_held_jump_and_the_shown_cell(small, valkey, monkeypatch):
-    monkeypatch.setattr("actors.place_keeping.EVERY_MS", 0)
+async def test_the_snapshot_has_a_held_jump_and_the_shown_cell(small, valkey):
     user = await small.person()
     now_ms = small.shards[0].now_ms() - 60_000
     await small.ask(wire.Position(0, user, *BERLIN, 5.0, now_ms))
     with pytest.raises(EngineError, match="jump"):
         await small.ask(wire.Position(0, user, 10.0, BERLIN[1], 5.0, now_ms + 1_000))
+    shard = small.shards[small.router.shard_of(slot_of("user", user))]
+    activation = shard.activations["user", user]
+    shard.hosts["user"]._places.keep(activation)
+    shard._tick()
     place = await saved(small, valkey, user, now_ms)
-    state = small.shards[small.router.shard_of(slot_of("user", user))].activations["user", user].state
+    state = activation.state
     assert (place.lat, place.lon, place.held) == (*BERLIN, state.location.held)
     assert place.held.seq == now_ms + 1_000
     assert Shown(place.cell, place.outside_since_ms) == state.shown
@@ -258,10 +261,10 @@ async def test_a_fix_is_answered_when_it_is_in_the_log_and_not_before(small, val
     gate, append = asyncio.Event(), positions.append
     arrived = []
 
-    async def slow(*what):
+    async def slow(*what, **how):
         arrived.append(what)
         await gate.wait()
-        return await append(*what)
+        return await append(*what, **how)
 
     monkeypatch.setattr(positions, "append", slow)
     asked = asyncio.ensure_future(small.ask(wire.Position(0, user, *BERLIN, 5.0, now_ms + 1_000)))

@@ -86,7 +86,7 @@ PRECISE = {"lat", "lon", "LatLng", "latitude", "longitude"}
 INGRESS = {
     "serve_app/commands.py",
     "serve_app/frames.py",
-    "serve_app/verbs.py",
+    "serve_app/locating.py",
     "serve_app/routes/positions.py",
     "serve_app/routes/own_positions.py",  # the way out for my own fixes, to me alone
     "serve_app/routes/places.py",  # the way out for one's own places, to oneself alone

@@ -118,8 +118,9 @@ async def test_nothing_is_left_of_an_account_but_an_id(engine):
 
     assert await rows_about(engine, ada.user) <= {"trail_erasures"}
     valkey = engine.app.state.services.valkey
-    assert await positions.load(valkey, slot_of("user", ada.user), ada.user) is None
-    assert (await positions.read_logs(valkey, [slot_of("user", ada.user)])).size == 0
+    assert not await positions.load_all(valkey, [(slot_of("user", ada.user), ada.user)])
+    logged = await positions.read_logs(valkey, [slot_of("user", ada.user)])
+    assert ada.user.encode() not in logged["user"].tolist()
     log = await decisions_of(engine)
     assert {(row.rater, row.ratee) for row in log} == {
         (bob.user, cleo.user), (cleo.user, bob.user), (bob.user, dan.user),
@@ -194,14 +195,14 @@ async def test_a_shard_that_starts_later_erases_who_was_never_live_there(town, d
     await valkey.flushdb()  # another test's slot may stand under a later epoch
     await positions.save(valkey, [SlotPlaces(slot, 0, {ada.user: place})])
     await ada.expect("DELETE", "/v1/me", None, 200)
-    assert await positions.load(valkey, slot, ada.user) == place
+    assert await positions.load_all(valkey, [(slot, ada.user)]) == {ada.user: place}
     run_dir = tempfile.mkdtemp(prefix="hb-run-")
     directory = Directory(DirectoryConfig(run_dir, database_url, 1))
     await directory.start()
     shard = Shard(ShardConfig(run_dir, database_url, valkey_url, 0))
     await shard.start()
     await erased(town, ada)
-    assert await positions.load(valkey, slot, ada.user) is None
+    assert not await positions.load_all(valkey, [(slot, ada.user)])
     await shard.stop()
     await directory.stop()
     shutil.rmtree(run_dir)
