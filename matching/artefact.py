@@ -6,6 +6,7 @@ gives the same bytes. No code is in it: reading one runs nothing.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
 import numpy as np
@@ -37,12 +38,12 @@ class PeopleModel:
     """Each feature as it was in training (ML-10)."""
     schema: int = pair_features.SCHEMA
 
-    @property
+    @cached_property
     def columns(self) -> list[int]:
         """Where its columns stand in FEATURES."""
         return [pair_features.FEATURES.index(name) for name in self.names]
 
-    @property
+    @cached_property
     def history(self) -> Booleans:
         """Return which of its columns come from earlier decisions."""
         return pair_features.HISTORY[self.columns]

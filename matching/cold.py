@@ -17,13 +17,21 @@ def standardise(features: Floats, among: Floats | None = None) -> Floats:
     """Return (features − mean) / deviation, within ±3, nothing known as 0; moments of `among` (default:
     all).
     """
-    among = features if among is None else among
+    return scaled(features, *moments(features if among is None else among))
+
+
+def moments(among: Floats) -> tuple[Floats, Floats]:
+    """Return each column's mean and deviation, of what is known; 1 where nothing deviates."""
     there = ~np.isnan(among)
     count = np.maximum(there.sum(axis=0), 1)
     mean = np.where(there, among, 0).sum(axis=0) / count
     spread = np.sqrt((np.where(there, among - mean, 0) ** 2).sum(axis=0) / count)
-    scaled = np.clip((features - mean) / np.where(spread > 1e-9, spread, 1.0), -3, 3)
-    return np.asarray(np.nan_to_num(scaled), dtype=np.float64)
+    return mean, np.where(spread > 1e-9, spread, 1.0)
+
+
+def scaled(features: Floats, mean: Floats, deviation: Floats) -> Floats:
+    """Return (features − mean) / deviation, within ±3, nothing known as 0."""
+    return np.asarray(np.nan_to_num(np.clip((features - mean) / deviation, -3, 3)), dtype=np.float64)
 
 
 def cold_logits(profile: Floats, decisions: Decisions, penalty: Floats | float = RIDGE) -> Floats:

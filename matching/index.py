@@ -5,11 +5,13 @@ interests. The fourth searches vectors that are made anew in the background (emb
 people than are needed, since the hard limits take some out.
 """
 
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
+from itertools import chain
 
 import numpy as np
 
-from matching.arrays import Floats
+from matching.arrays import Floats, Integers, best
 from matching.live import People
 from matching.tastes import Numbers, Rows
 
@@ -24,18 +26,23 @@ HOLDERS = 400
 SEARCHED_TAGS = 12
 """The viewer's rarest."""
 
+WINDOW = 4 * STEP
+"""Of so many newest decisions of each, likes are looked for."""
+
 _NOBODY: Rows = np.zeros(0, np.int64)
-Step = Callable[[int], Rows]
+_NOTHING: "Numbers" = array("i")
+Step = Callable[[Rows], tuple[Rows, Integers]]
+"""From rows to whom they lead, one row's behind the other's, and how many each leads to."""
 
 
 def collaborative(people: People, viewer: int) -> Rows:
     """Return whom those like who like the same people as the viewer, by how many ways."""
 
-    def likes(row: int) -> Rows:
-        return _liked(people.given[row])
+    def likes(rows: Rows) -> tuple[Rows, Integers]:
+        return _liked(people.given, rows)
 
-    def likers(row: int) -> Rows:
-        return _liked(people.received[row])
+    def likers(rows: Rows) -> tuple[Rows, Integers]:
+        return _liked(people.received, rows)
 
     return _walk(viewer, (likes, likers, likes))
 
@@ -45,9 +52,9 @@ def matches_of_matches(people: People, viewer: int) -> Rows:
     bounded.
     """
 
-    def matches(row: int) -> Rows:
-        found = people.matched.get(row)
-        return np.fromiter(found, np.int64)[-STEP:] if found else _NOBODY
+    def matches(rows: Rows) -> tuple[Rows, Integers]:
+        found = [list(people.matched.get(row, ()))[-STEP:] for row in rows.tolist()]
+        return np.array(list(chain.from_iterable(found)), np.int64), np.fromiter(map(len, found), np.int64)
 
     return _walk(viewer, (matches, matches, matches))
 
@@ -60,36 +67,39 @@ def shared_interests(people: People, viewer: int) -> Rows:
     found = [interests.holders(tag, HOLDERS) for tag in mine]
     if not found:
         return _NOBODY
-    weight = [np.full(len(rows), 1 / np.log1p(uses[tag])) for tag, rows in zip(mine, found, strict=True)]
+    weight = np.repeat([1 / np.log1p(uses[tag]) for tag in mine], [len(rows) for rows in found])
     rows, at = np.unique(np.concatenate(found), return_inverse=True)
-    return _best(rows, np.asarray(np.bincount(at, weights=np.concatenate(weight)), dtype=np.float64))
+    return _best(rows, np.bincount(at, weights=weight).astype(np.float64))
 
 
 def _walk(viewer: int, steps: tuple[Step, ...]) -> Rows:
     rows: Rows = np.array([viewer])
     ways: Floats = np.ones(1)
     for step in steps:
-        reached = [step(row) for row in rows.tolist()]
-        if not any(map(len, reached)):
+        reached, counts = step(rows)
+        if not len(reached):
             return _NOBODY
-        weight = np.repeat(ways, [len(each) for each in reached])
-        rows, at = np.unique(np.concatenate(reached), return_inverse=True)
-        ways = np.asarray(np.bincount(at, weights=weight), dtype=np.float64)
+        rows, at = np.unique(reached, return_inverse=True)
+        ways = np.bincount(at, weights=np.repeat(ways, counts)).astype(np.float64)
         rows, ways = rows[rows != viewer], ways[rows != viewer]
         if step is not steps[-1] and len(rows) > CIRCLE:
-            kept = np.argsort(-ways, kind="stable")[:CIRCLE]
+            kept = best(ways, CIRCLE)
             rows, ways = rows[kept], ways[kept]
     return _best(rows, ways)
 
 
 def _best(rows: Rows, weight: Floats) -> Rows:
-    best: Rows = rows[np.argsort(-weight, kind="stable")[:MOST]]
-    return best
+    found: Rows = rows[best(weight, MOST)]
+    return found
 
 
-def _liked(pairs: "Numbers | None") -> Rows:
-    if pairs is None:
-        return _NOBODY
-    found = np.array(pairs[-4 * STEP :], np.int64)
-    liked: Rows = found[(found & 1) == 1] >> 1
-    return liked[-STEP:]
+def _liked(decisions: "Sequence[Numbers | None]", rows: Rows) -> tuple[Rows, Integers]:
+    """Return the newest STEP likes of each row, in their order, and how many each has."""
+    parts = [(decisions[row] or _NOTHING)[-WINDOW:] for row in rows.tolist()]
+    pairs = np.frombuffer(b"".join(parts), np.int32)
+    owner = np.repeat(np.arange(len(rows)), np.fromiter(map(len, parts), np.int64))
+    likes = np.flatnonzero(pairs & 1)
+    owner = owner[likes]
+    counts = np.bincount(owner, minlength=len(rows))
+    newest = np.cumsum(counts)[owner] - np.arange(len(owner)) <= STEP
+    return (pairs[likes[newest]] >> 1).astype(np.int64), np.minimum(counts, STEP)

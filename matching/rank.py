@@ -1,13 +1,14 @@
 """A directed, calibrated model p(i→j): boosted trees and a logistic regression, blended (MATCH-2)."""
 
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import xgboost
 
 from matching.arrays import Booleans, Floats, sigmoid
-from matching.cold import standardise
+from matching.cold import moments, scaled, standardise
 from matching.features import WARM_FROM
 
 TREES: dict[str, Any] = {
@@ -44,7 +45,16 @@ class DirectedModel:
         return np.asarray(raw, dtype=np.float64)
 
     def linear_logits(self, features: Floats) -> Floats:
-        return _with_one(standardise(features, self.among)) @ self.coefficients
+        found: Floats = self.standardised(features) @ self.coefficients[1:] + self.coefficients[0]
+        return found
+
+    def standardised(self, features: Floats) -> Floats:
+        """Return what the regression takes: within ±3, nothing known as 0."""
+        return scaled(features, *self._moments)
+
+    @cached_property
+    def _moments(self) -> tuple[Floats, Floats]:
+        return moments(self.among)
 
     def logits(self, features: Floats) -> Floats:
         """Return log-odds (rows); nan in the history columns is a cold pair."""

@@ -103,7 +103,9 @@ class Tags:
         kept = self._holders.get(tag)
         if kept is None:
             return np.zeros(0, np.int64)
-        if len(kept) > 2 * self.vocabulary.uses[tag] + 8:  # those who gave it up
+        if len(kept) == self.vocabulary.uses[tag]:  # nobody gave it up
+            return np.frombuffer(kept, np.int32)[-most:].astype(np.int64)
+        if len(kept) > 2 * self.vocabulary.uses[tag] + 8:
             newest_first = [row for row in dict.fromkeys(reversed(kept)) if tag in self.table[row]]
             kept = self._holders[tag] = array("i", reversed(newest_first))
         rows = np.frombuffer(kept, np.int32)[-most:].astype(np.int64)

@@ -1,12 +1,13 @@
 """A trained model on rows of the live table (MATCH-1, MATCH-5, MATCH-15, ML-6)."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from matching.arrays import Floats
 from matching.artefact import PeopleModel
-from matching.explain import contributions
+from matching.explain import Explainer
 from matching.live import People
 from matching.pair_features import pair_features, turned
 from matching.tally import RATES, STRENGTH
@@ -36,24 +37,30 @@ class Trained:
         """See two_stage.PairModel."""
         forward = features(people, viewer, rows, today, self.model.prior)
         both = self.model.probabilities(np.vstack([forward, turned(forward)]))
-        return Scored(both[: len(rows)], both[len(rows) :], lambda places: why(self.model, forward[places]))
+        return Scored(both[: len(rows)], both[len(rows) :], lambda places: self.why(forward[places]))
 
+    def why(self, forward: Floats) -> list[Why]:
+        """Return what each of TOLD truly added to the log-odds of each row, the largest first.
 
-def why(model: PeopleModel, forward: Floats) -> list[Why]:
-    """Return what each of TOLD truly added to the log-odds of each row, the largest first.
+        That something is not known counts in a score, but is no reason to tell.
+        """
+        inputs = self.model.inputs(forward)
+        parts = self._explainer.added(inputs).round(3)
+        parts[np.isnan(inputs[:, self._told])] = 0.0
+        order = np.argsort(-np.abs(parts), axis=1, kind="stable")[:, :MOST_TOLD]
+        names = [self.model.names[place] for place in self._told]
+        return [
+            [(names[at], row[at]) for at in places if abs(row[at]) >= SMALLEST_TOLD]
+            for row, places in zip(parts.tolist(), order.tolist(), strict=True)
+        ]
 
-    That something is not known counts in a score, but is no reason to tell.
-    """
-    told = [place for place, name in enumerate(model.names) if name in TOLD]
-    inputs = model.inputs(forward)
-    parts = contributions(model.model, inputs)[:, told].round(3)
-    parts[np.isnan(inputs[:, told])] = 0.0
-    order = np.argsort(-np.abs(parts), axis=1, kind="stable")[:, :MOST_TOLD]
-    names = [model.names[place] for place in told]
-    return [
-        [(names[at], row[at]) for at in places if abs(row[at]) >= SMALLEST_TOLD]
-        for row, places in zip(parts.tolist(), order.tolist(), strict=True)
-    ]
+    @cached_property
+    def _told(self) -> list[int]:
+        return [place for place, name in enumerate(self.model.names) if name in TOLD]
+
+    @cached_property
+    def _explainer(self) -> Explainer:
+        return Explainer(self.model.model, self._told)
 
 
 def features(people: People, viewer: int, rows: Rows, today: int, prior: float) -> Floats:

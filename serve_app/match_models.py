@@ -109,7 +109,7 @@ def loaded(version: str, stored: bytes) -> "Trained":
     BrokenModelError.
     """
     from matching import artefact, pair_features  # noqa: PLC0415 - xgboost, for whoever has a model
-    from matching.trained import Trained, why  # noqa: PLC0415
+    from matching.trained import Trained  # noqa: PLC0415
 
     try:
         model = artefact.read(stored)
@@ -117,11 +117,12 @@ def loaded(version: str, stored: bytes) -> "Trained":
         probe[:, pair_features.FEATURES.index("rater_given")] = np.arange(WARM_ROWS)
         probe[:, pair_features.FEATURES.index("ratee_received")] = np.arange(WARM_ROWS)
         said = model.probabilities(probe)
-        why(model, probe)
+        trained = Trained(version, model)
+        trained.why(probe)
     except artefact.ArtefactError as wrong:
         raise BrokenModelError(str(wrong)) from None
     except Exception as wrong:
         raise BrokenModelError(f"it fails at its first answer: {wrong!r}") from wrong
     if said.shape != (WARM_ROWS,) or not ((said >= 0) & (said <= 1)).all():
         raise BrokenModelError("its answers are no probabilities")
-    return Trained(version, model)
+    return trained

@@ -16,12 +16,17 @@ from typing import Any
 
 import asyncpg
 import pytest
+from hypothesis import settings
 from recorded import fetch_recorded
 
 from cluster.embedded.account import open_folder, server_account
 from cluster.embedded.binaries import clean_environment, postgres_programs, valkey_program
 from storage.postgres import open_pool
 from storage.schema import migrate
+
+# No deadline: what is red here is red everywhere, also on a busy machine.
+settings.register_profile("engine", deadline=None)
+settings.load_profile("engine")
 
 _numbers = count(1)
 _libc = ctypes.CDLL(None)

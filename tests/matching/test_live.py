@@ -15,7 +15,7 @@ from matching.live import People, Profile
 from matching.pair_features import FEATURES, HISTORY, Person, pair_features, profiles
 from matching.tally import PRIOR, Tally
 from matching.telling import Telling
-from matching.trained import TOLD, Trained, features, rates_of, why
+from matching.trained import TOLD, Trained, features, rates_of
 from matching.two_stage import Baseline, Wish, recommend
 
 TODAY = 20261126
@@ -226,7 +226,7 @@ def test_reasons_are_true_parts_and_tell_nothing_of_the_other_person(model):
     rows = np.arange(4, 20)
     forward = features(table, 3, rows, TODAY, PRIOR)
     parts = explain.contributions(model.model, model.inputs(forward))
-    told = why(model, forward)
+    told = Trained("people-1", model).why(forward)
     assert parts.sum(axis=1) == pytest.approx(model.model.logits(model.inputs(forward)))
     assert any(told)
     for part, reasons in zip(parts, told, strict=True):
@@ -235,7 +235,9 @@ def test_reasons_are_true_parts_and_tell_nothing_of_the_other_person(model):
             assert added == pytest.approx(part[FEATURES.index(name)], abs=0.0006)
         assert [abs(added) for _, added in reasons] == sorted((abs(a) for _, a in reasons), reverse=True)
     forward[:, [FEATURES.index(name) for name in TOLD]] = np.nan
-    assert not any(why(model, forward)), "that something is not known is no reason to tell"
+    assert not any(Trained("people-1", model).why(forward)), (
+        "that something is not known is no reason to tell"
+    )
     private = ("received", "given", "rate", "residual", "age", "league", "popularity", "gender")
     assert not [name for name in TOLD if any(word in name for word in private)]
 

@@ -5,9 +5,10 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from matching.arrays import sigmoid
-from matching.explain import contributions, reasons
+from matching.explain import Explainer, contributions, reasons
 from matching.metrics import auc, calibration_error
-from matching.rank import blank_cold, fit, logistic
+from matching.rank import Settings, blank_cold, fit, logistic
+from matching.shapley import TreeTables
 
 HISTORY = np.array([True, False, False, False])
 
@@ -67,6 +68,20 @@ def test_contributions_add_up_to_the_score(model, sample):
     features = sample[0][:50].copy()
     features[:10, 0] = np.nan
     assert contributions(model, features).sum(axis=1) == pytest.approx(model.logits(features), abs=1e-4)
+
+
+@pytest.mark.parametrize(("depth", "by_table"), [(1, True), (2, True), (3, True), (5, False)])
+def test_a_tables_contributions_are_those_of_the_trees(depth, by_table):
+    chance = np.random.default_rng(depth)
+    features = chance.normal(size=(900, 6)).round(1)  # many equal a threshold
+    features[chance.random(features.shape) < 0.2] = np.nan
+    labels = (np.nan_to_num(features) @ [1, -1, 0.5, 0.5, 0, 0] + chance.normal(size=900) > 0) * 1.0
+    shape = Settings(max_depth=depth, min_child_weight=2.0, colsample_bytree=0.7)
+    fitted = fit(features, labels, np.arange(6) < 2, seed=1, settings=shape)
+    assert (TreeTables.of(fitted.booster, [0]) is not None) == by_table
+    for columns in ([3, 0, 5], []):
+        added = Explainer(fitted, columns).added(features)
+        assert added == pytest.approx(contributions(fitted, features)[:, columns], abs=2e-5)
 
 
 def test_reasons_name_the_largest_parts_first(model):
