@@ -17,6 +17,7 @@ gateway that needs it. `ch` is an *internal* channel name:
 
 from typing import Any
 
+from actors.match_messages import Matched, MatchQuery
 from actors.mate_messages import MateGrant, MateRow, Mates
 from actors.person_messages import Away, Here, MatchOnline, OnlineChanged, WatchOnline
 from actors.position_messages import ForgetPositions, Position, Positions, PositionsTaken, TrailQuery
@@ -67,12 +68,12 @@ from actors.stay_messages import StayQuery
 
 __all__ = [
     "JSON", "Away", "Barrier", "DynamicsQuery", "Fence", "ForgetPositions", "Framed", "Hello", "Here",
-    "HoldsQuery", "Load", "MatchOnline", "MateGrant", "MateRow", "Mates", "OnlineChanged", "Position",
-    "Positions", "PositionsTaken", "Pulse", "Push", "PushCounts", "PushEphemeral", "PushMap",
-    "PushPeople", "PushPresence", "PushTop", "Pushed", "RegionCheck", "RegionCrowd", "RegionEnter",
-    "RegionFollow", "RegionLeave", "RegionNews", "RegionRow", "RelayFence", "Relayed", "Retire", "Seal",
-    "SetTerms", "ShareShown", "ShareWatch", "StatusQuery", "StayQuery", "Take", "TallyChanged",
-    "TrailQuery", "Unrelayed", "Unseal", "Unsubscribed", "View", "ViewQuery", "WatchOnline",
+    "HoldsQuery", "Load", "MatchOnline", "MatchQuery", "Matched", "MateGrant", "MateRow", "Mates",
+    "OnlineChanged", "Position", "Positions", "PositionsTaken", "Pulse", "Push", "PushCounts",
+    "PushEphemeral", "PushMap", "PushPeople", "PushPresence", "PushTop", "Pushed", "RegionCheck",
+    "RegionCrowd", "RegionEnter", "RegionFollow", "RegionLeave", "RegionNews", "RegionRow", "RelayFence",
+    "Relayed", "Retire", "Seal", "SetTerms", "ShareShown", "ShareWatch", "StatusQuery", "StayQuery", "Take",
+    "TallyChanged", "TrailQuery", "Unrelayed", "Unseal", "Unsubscribed", "View", "ViewQuery", "WatchOnline",
     "WatchersQuery",
 ]  # fmt: skip
 """What this takes from its neighbours, `*_messages.py`; everybody has all messages from here."""
@@ -297,5 +298,5 @@ Request = (
 )  # fmt: skip
 Message = (
     Request | Reply | Failure | Pushed | Hello | View | Told | Unseal | Bounced | Load | Relayed | Fence
-    | Unrelayed | Pulse | Positions | PositionsTaken | RegionNews | Mates
+    | Unrelayed | Pulse | Positions | PositionsTaken | RegionNews | Mates | MatchQuery | Matched
 )  # fmt: skip

@@ -74,6 +74,7 @@ def deployment(
             },
         },
         "matcher": {
+            "run_dir": run_dir,
             "database_url": database_url,
             "redis_url": redis_url,
             "privacy_k": settings.privacy_k,

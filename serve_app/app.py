@@ -96,7 +96,7 @@ def build_api(config: ApiConfig) -> Any:
     config.__post_init__()
 
     def build() -> FastAPI:
-        return build_app(config, ServeMatcher())
+        return build_app(config, ServeMatcher(config.site))
 
     ingress = serve.ingress(build)()
     deployment = serve.deployment(

@@ -136,31 +136,31 @@ _ID = Path(
 )
 
 
-def _user_in_path(user: Annotated[str, _ID]) -> UserId:
+async def _user_in_path(user: Annotated[str, _ID]) -> UserId:
     if not is_id(user):
         raise not_found()
     return UserId(user)
 
 
-def _room_in_path(room: Annotated[str, _ID]) -> RoomId:
+async def _room_in_path(room: Annotated[str, _ID]) -> RoomId:
     if not is_id(room):
         raise not_found()
     return RoomId(room)
 
 
-def _fence_in_path(fence: Annotated[str, _ID]) -> FenceId:
+async def _fence_in_path(fence: Annotated[str, _ID]) -> FenceId:
     if not is_id(fence):
         raise not_found()
     return FenceId(fence)
 
 
-def _share_in_path(share: Annotated[str, _ID]) -> ShareId:
+async def _share_in_path(share: Annotated[str, _ID]) -> ShareId:
     if not is_id(share):
         raise not_found()
     return ShareId(share)
 
 
-def _place_in_path(place: Annotated[str, _ID]) -> PlaceId:
+async def _place_in_path(place: Annotated[str, _ID]) -> PlaceId:
     if not is_id(place):
         raise not_found()
     return PlaceId(place)

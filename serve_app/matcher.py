@@ -27,6 +27,7 @@ from matching.tastes import Rows
 from matching.telling import Telling
 from matching.two_stage import PairModel, Wish, recommend, scores_of
 from serve_app.match_feed import take
+from serve_app.match_link import MatchListener
 from serve_app.match_models import NAME as MODEL
 from serve_app.match_models import Models
 from serve_app.match_places import MatchPlaces
@@ -71,10 +72,13 @@ def _today() -> date:
 
 @dataclass(frozen=True)
 class MatcherConfig:
+    """`run_dir` is where a replica has its socket."""
+
     database_url: str
     redis_url: str = ""
     privacy_k: int = 1
     site: Site = HERE
+    run_dir: str = ""
 
 
 def spare_the_collector() -> None:
@@ -240,7 +244,8 @@ class MatcherService:
     async def _follow(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), LOOK_S)
+                async with asyncio.timeout(LOOK_S):  # wait_for can lose the cancellation that ends this
+                    await self._news.wait()
                 await asyncio.sleep(GATHER_S)
             self._news.clear()
             try:
@@ -310,6 +315,8 @@ class Matcher:
         loop = asyncio.get_running_loop()
         self._config = config
         self._service = MatcherService(config)
+        self._links = MatchListener(self)
+        self._address = ""
         self._started = loop.create_task(self._start())
         self._exporting = loop.create_task(Exporter("matcher", config.site.node).run())
 
@@ -323,7 +330,11 @@ class Matcher:
                 await asyncio.sleep(RETRY_S)
                 self._service = MatcherService(self._config)  # nothing of half a table stays
             else:
-                return
+                break
+        try:
+            self._address = await self._links.listen(self._config.run_dir, self._config.site)
+        except OSError as error:
+            log.warning("no links are taken, Serve carries all: %s", error)
 
     async def _ready(self) -> MatcherService:
         if not self._started.done():
@@ -337,7 +348,7 @@ class Matcher:
         return await (await self._ready()).score(asks, tallies)
 
     async def recommend(
-        self, viewer: str, near: list[tuple[str, float]], limit: int, alias: str = "champion"
+        self, viewer: str, near: Sequence[tuple[str, float]], limit: int, alias: str = "champion"
     ) -> Recommended:
         """See MatcherService."""
         return await (await self._ready()).recommend(viewer, near, limit, alias)
@@ -350,7 +361,13 @@ class Matcher:
         """See MatcherService."""
         return (await self._ready()).model()
 
+    async def address(self) -> str:
+        """Where this replica takes links (match_link.py)."""
+        await self._ready()
+        return self._address
+
     async def __del__(self) -> None:
+        self._links.close()
         await self._service.stop()
 
 

@@ -2,9 +2,13 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
 
+from actors.site import HERE, Site
 from matching.answers import InterestMap, Recommended
+from serve_app.match_link import LinkLostError, MatchLink
 
 PATIENCE_S = 1.0
 """How long an answer is waited for."""
@@ -14,8 +18,6 @@ WAITING_LIMIT = 64
 """Requests of one process that wait for the Matcher, what it does in its second at a bad time; one more is
 refused, or gets a batch's rows, at once.
 """
-
-WARM_S, RETRY_S = 30.0, 0.5
 
 log = logging.getLogger("hereabouts.api")
 
@@ -31,8 +33,8 @@ class Matching(Protocol):
     def is_full(self) -> bool:
         """As many wait as may."""
 
-    async def warm(self) -> None:
-        """Back when it has answered for the first time, which takes longer than a request waits."""
+    async def run(self) -> None:
+        """Finds it, which takes longer than a request waits, and keeps a link to it until cancelled."""
 
     async def recommend(
         self, viewer: str, near: list[tuple[str, float]], limit: int, alias: str = "champion"
@@ -53,8 +55,8 @@ class NoMatcher:
         """Nobody waits."""
         return False
 
-    async def warm(self) -> None:
-        """Nothing to wait for."""
+    async def run(self) -> None:
+        """Nothing to find."""
 
     async def recommend(
         self,
@@ -72,57 +74,67 @@ class NoMatcher:
 
 
 class ServeMatcher:
-    """The deployment `Matcher` of the engine's Ray Serve."""
+    """The deployment `Matcher` of the engine's Ray Serve: recommendations over a link to one of its replicas
+    (match_link.py), through Serve while there is none.
+    """
 
-    def __init__(self, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, site: Site = HERE, patience_s: float = PATIENCE_S) -> None:
         self._patience_s = patience_s
         self._handle: Any = None
         self._waiting = 0
+        self._link = MatchLink(self._address, site)
 
     @property
     def is_full(self) -> bool:
         """See Matching."""
         return self._waiting >= WAITING_LIMIT
 
+    async def run(self) -> None:
+        """See Matching."""
+        await self._link.run()
+
     async def recommend(
         self, viewer: str, near: list[tuple[str, float]], limit: int, alias: str = "champion"
     ) -> Recommended:
         """See Matching."""
-        found: Recommended = await self._ask("recommend", viewer, near, limit, alias)
-        return found
+        async with self._answering(self._patience_s):
+            with suppress(LinkLostError):
+                return await self._link.recommend(viewer, near, limit, alias)
+            found: Recommended = await self._ask("recommend", viewer, near, limit, alias)
+            return found
 
     async def interest_map(self) -> InterestMap:
         """See Matching."""
-        found: InterestMap = await self._ask("interest_map", patience_s=MAP_PATIENCE_S)
+        async with self._answering(MAP_PATIENCE_S):
+            found: InterestMap = await self._ask("interest_map")
+            return found
+
+    async def _address(self) -> str:
+        found: str = await self._ask("address")
         return found
 
-    async def warm(self) -> None:
-        """See Matching."""
-        while True:
-            try:
-                async with asyncio.timeout(WARM_S):
-                    await (await self._get_handle()).model.remote()
-            except Exception:  # noqa: BLE001 - it is deployed beside this process, and may come later
-                await asyncio.sleep(RETRY_S)
-            else:
-                return
-
-    async def _ask(self, method: str, *arguments: Any, patience_s: float | None = None) -> Any:
+    @asynccontextmanager
+    async def _answering(self, patience_s: float) -> AsyncIterator[None]:
+        """Around a request that waits: one of so many, for so long. Raises MatcherAwayError."""
         if self.is_full:
             raise MatcherAwayError
         self._waiting += 1
-        response: Any = None
         try:
-            async with asyncio.timeout(patience_s or self._patience_s):
-                response = getattr(await self._get_handle(), method).remote(*arguments)
-                return await response
+            async with asyncio.timeout(patience_s):
+                yield
         except Exception as error:  # noqa: BLE001 - whatever Serve says, it means: not now
-            if response is not None:
-                response.cancel()
             log.warning("the Matcher does not answer: %s", type(error).__name__)
             raise MatcherAwayError from None
         finally:
             self._waiting -= 1
+
+    async def _ask(self, method: str, *arguments: Any) -> Any:
+        response = getattr(await self._get_handle(), method).remote(*arguments)
+        try:
+            return await response
+        except BaseException:
+            response.cancel()
+            raise
 
     async def _get_handle(self) -> Any:
         if self._handle is None:

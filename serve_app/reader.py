@@ -211,7 +211,8 @@ class ReaderService:
     async def _follow(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._moved.wait(), LOOK_S)
+                async with asyncio.timeout(LOOK_S):  # wait_for can lose the cancellation that ends this
+                    await self._moved.wait()
             self._moved.clear()
             try:
                 await self.catch_up()

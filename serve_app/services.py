@@ -106,7 +106,7 @@ class Services:
         services._starting = [
             asyncio.create_task(services.router.start()),
             asyncio.create_task(services._prepare_accounts()),
-            asyncio.create_task(matcher.warm()),
+            asyncio.create_task(matcher.run()),
         ]
         return services
 
@@ -170,7 +170,7 @@ class Services:
                 await asyncio.sleep(_RETRY_S)
 
 
-def services(request: Request) -> Services:
-    """The process's services, as a dependency of routes."""
+async def services(request: Request) -> Services:
+    """The process's services, as a dependency of routes: async, or FastAPI takes it to a thread."""
     found: Services = request.app.state.services
     return found

@@ -40,6 +40,7 @@ async def rows_of(connection: Any, user: UserId, kind: Kind, *, limit: int) -> l
 
 _AGE = "date_part('year', age($3::date, {0}.birth_date))"
 
+# Pair by pair, so that each is looked up by both ids whatever the planner thinks of people with many rows.
 _MAY_BE_SHOWN = f"""
     SELECT o.id::text FROM unnest($2::uuid[]) AS asked (id)
     JOIN users v ON v.id = $1 AND v.status = 'active'
@@ -47,12 +48,11 @@ _MAY_BE_SHOWN = f"""
     LEFT JOIN preferences vp ON vp.user_id = v.id
     LEFT JOIN preferences op ON op.user_id = o.id
     WHERE coalesce(op.is_listed, true)
-    AND NOT {BLOCKED_WITH.format(one="o.id", other="v.id")}
-    AND NOT EXISTS (SELECT 1 FROM connections c
-        WHERE c.low_id = LEAST(o.id, v.id) AND c.high_id = GREATEST(o.id, v.id)
-        AND (c.state = 'matched' OR c.requester_id = v.id
-            OR (c.state = 'declined' AND (c.acting_id IS NULL OR c.acting_id = v.id))))
-    AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.rater_id = v.id AND d.ratee_id = o.id)
+    AND coalesce((SELECT NOT (c.low_blocks OR c.high_blocks OR c.state = 'matched'
+            OR coalesce(c.requester_id = v.id, false)
+            OR (c.state = 'declined' AND (c.acting_id IS NULL OR c.acting_id = v.id)))
+        FROM connections c WHERE c.low_id = LEAST(o.id, v.id) AND c.high_id = GREATEST(o.id, v.id)), true)
+    AND (SELECT 1 FROM decisions d WHERE d.rater_id = v.id AND d.ratee_id = o.id LIMIT 1) IS NULL
     AND {_AGE.format("o")} BETWEEN coalesce(vp.age_from, 18) AND coalesce(vp.age_to, 150)
     AND {_AGE.format("v")} BETWEEN coalesce(op.age_from, 18) AND coalesce(op.age_to, 150)
     AND (coalesce(cardinality(vp.seeks), 0) = 0 OR coalesce(op.gender = ANY(vp.seeks), false))
