@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from rt_client.town import Answer, Person, Town, pids
@@ -32,9 +33,21 @@ async def until_suggested(town: Town, who: Person, other: Person, source: str) -
             await asyncio.sleep(0.2)
 
 
+async def until_linked(town: Town) -> None:
+    """Back when an Api process has its link to the Matcher that runs now: the listening end, connected."""
+    async with asyncio.timeout(60):
+        while not any(
+            line.split()[5] == "03" and line.endswith(f"/matcher-{pid}.sock\n")
+            for pid in pids(town.data, ":Matcher")
+            for line in Path("/proc/net/unix").read_text().splitlines(keepends=True)
+        ):
+            await asyncio.sleep(0.2)
+
+
 async def test_who_is_near_is_suggested_and_a_block_ends_it_with_the_next_answer(town: Town) -> None:
     ann, bob, eve = town.persons(3)
     await stand(town, Place(), ann, bob, eve)
+    await until_linked(town)
     for other in (bob, eve):
         await until_suggested(town, ann, other, "near")
     await town.http("PUT", f"/v1/connections/{ann.user}", {"action": "block"}, bob)
@@ -62,6 +75,7 @@ async def test_without_a_matcher_the_answer_is_no_and_comes_soon(town: Town) -> 
                 break
     assert {each.status for each in refused} <= {503}
     assert all(each.body["temporary"] and "retry-after" in each.headers for each in refused)
+    await until_linked(town)
     await until_suggested(town, ann, bob, "near")
 
 
