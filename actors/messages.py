@@ -166,7 +166,9 @@ class PresenceQuery(Framed, tag=7):
 
 
 class NearQuery(Framed, tag=8):
-    """One look at who is near `user`. Replied {"items":[{"user","cell","band"}]}."""
+    """One look at who is near `user`. Replied {"items":[{"user","cell","band","score"?,"model"?}]}: scores
+    with `scores`, and with `min_score` only who is known to have one as high.
+    """
 
     rid: int
     user: str
@@ -174,6 +176,8 @@ class NearQuery(Framed, tag=8):
     limit: int
     audience: str = "everyone"
     online: bool = False
+    scores: bool = False
+    min_score: float | None = None
 
 
 class Refresh(Framed, tag=9):

@@ -91,13 +91,20 @@ class NearHost:
 
     async def look(self, activation: Activation, message: wire.NearQuery, asker: Asker) -> None:
         """One look at who is near."""
-        state: UserState = activation.state
+        shown = await self.around(activation.state, message)
+        asker.answer({"items": list(shown.values())[: min(message.limit, LIMIT_MAX)]})
+
+    async def around(
+        self, state: UserState, message: wire.NearQuery, limit: int = LIMIT_MAX
+    ) -> dict[str, dict[str, Any]]:
+        """The nearest `limit` whom this person may see now; it counts as a look."""
         self._count(state)
         await self.following.caught_up(self._regions(near_people.looks_from(state)))
         shown, _ = near_people.visible_rows(
-            state, self.following.people, message.radius_m, Audience(message.audience), online=message.online
-        )
-        asker.answer({"items": list(shown.values())[: min(message.limit, LIMIT_MAX)]})
+            state, self.following.people, message.radius_m, Audience(message.audience), limit,
+            online=message.online,
+        )  # fmt: skip
+        return shown
 
     def _count(self, state: UserState) -> None:
         """Raises EngineError 111 for who looks too often, on whatever connections (GEO-23)."""

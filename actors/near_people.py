@@ -256,17 +256,22 @@ def _with_scores(state: UserState, near: NearView, shown: dict[str, Any], limit:
     held = near.seen.rows if near.holds_until_ms else {}
     rows: dict[str, Any] = {}
     for user, data in shown.items():
-        score = book.known.get(user)
-        if data is None or (score is None and user in held and held[user][0] is None):
+        if data is None or (user not in book.known and user in held and held[user][0] is None):
             rows[user] = None  # as an activation before showed it, until it is known
-        elif score is not None and score >= (near.min_score or 0.0):
-            row = {"user": user, "cell": data["cell"], "band": data["band"]}
-            rows[user] = row | {"score": score, "model": book.model}
-        elif near.min_score is None:
-            rows[user] = {"user": user, "cell": data["cell"], "band": data["band"]}
+        elif (row := with_score(book, data, near.min_score)) is not None:
+            rows[user] = row
         if len(rows) == limit:
             break
     return rows
+
+
+def with_score(book: ScoreBook, data: dict[str, Any], min_score: float | None) -> dict[str, Any] | None:
+    """A row of somebody with their score, as far as it is known; None where it is to be higher, or known."""
+    row = {"user": data["user"], "cell": data["cell"], "band": data["band"]}
+    score = book.known.get(data["user"])
+    if score is not None and score >= (min_score or 0.0):
+        return row | {"score": score, "model": book.model}
+    return row if min_score is None else None
 
 
 def _asks(state: UserState, near: NearView) -> list[UserEffect]:

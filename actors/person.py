@@ -109,6 +109,8 @@ class UserState:
     """What they know of how they fit with others, once they asked."""
     scores: ScoresState | None = None
     """Of the channel `scores`, where somebody listens."""
+    looks: list[tuple[str, ...]] = field(default_factory=list)
+    """Whose scores single looks at who is near wait for."""
 
     @property
     def last(self) -> Fix | None:

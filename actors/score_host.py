@@ -13,15 +13,18 @@ from typing import Any
 import asyncpg
 
 from actors import messages as wire
+from actors import near_people
 from actors.activation import Activation, Stage, Waiting
-from actors.effects import Refuse
+from actors.effects import Asker, Refuse
 from actors.host import Hosting
+from actors.near import SCORED_LIMIT
 from actors.near_host import NearHost
 from actors.person import UserState
 from actors.protocol import ErrorCode
 from actors.score_book import ScoreBook
 from actors.scores import ASK_AGAIN_MS, CHANNEL, LIMIT, READ_AGAIN_MS, RETRY_MS, ScoresState, Suggested
 from actors.scoring import ANSWER_S, Scoring
+from geo.proximity import LIMIT_MAX
 from storage import decisions
 from storage.ids import UserId, new_id
 from storage.postgres import UNREACHABLE
@@ -32,6 +35,12 @@ log = logging.getLogger("hereabouts.user")
 
 ASKING_LIMIT = 200
 """People for whom the recommender is asked at once; who comes then is looked at again within seconds."""
+
+LOOK_S = 1.0
+"""So long a single look at who is near waits for scores."""
+
+LOOKING_LIMIT = 200
+"""Looks that wait; one more is told what is known at once."""
 
 AT_ONCE = 4
 """Of these so many at the same time."""
@@ -45,9 +54,48 @@ class ScoreHost:
         self._near = near
         self.scoring = Scoring(shard, wanted, self._told, chance)
         self._asking: set[str] = set()
+        self._looking: dict[asyncio.Event, str] = {}
+        """Single looks that wait for scores, and whose they are."""
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     # -- turns -------------------------------------------------------------------------------------------
+
+    async def look(self, activation: Activation, message: wire.NearQuery, asker: Asker) -> None:
+        """One look at who is near, with scores: those known within LOOK_S. No turn waits for them."""
+        state: UserState = activation.state
+        shown = await self._near.around(
+            state, message, LIMIT_MAX if message.min_score is None else SCORED_LIMIT
+        )
+        book = state.book = state.book or ScoreBook()
+
+        def answer() -> None:
+            rows = (near_people.with_score(book, data, message.min_score) for data in shown.values())
+            items = [row for row in rows if row is not None and row["user"] not in state.record.blocked]
+            asker.answer({"items": items[: min(message.limit, LIMIT_MAX)]})
+
+        if not book.lacks(shown) or self.scoring.port is None or len(self._looking) >= LOOKING_LIMIT:
+            answer()
+        else:
+            self._shard.spawn(self._wait(activation, tuple(shown), answer))
+
+    async def _wait(self, activation: Activation, users: tuple[str, ...], answer: Callable[[], None]) -> None:
+        state: UserState = activation.state
+        state.looks.append(users)
+        told = asyncio.Event()
+        self._looking[told] = activation.key
+        self.scoring.want(activation)
+        try:
+            async with asyncio.timeout(LOOK_S):
+                while state.book is not None and state.book.lacks(users):
+                    told.clear()
+                    await told.wait()
+        except TimeoutError:
+            pass  # what is known by now
+        finally:
+            del self._looking[told]
+            if users in state.looks:
+                state.looks.remove(users)
+            answer()
 
     def is_about(self, message: wire.Request) -> bool:
         """Whether this is who handles the message."""
@@ -163,6 +211,7 @@ class ScoreHost:
 
     def arrived(self, activation: Activation) -> None:
         """The state came from another shard; what was asked there is not answered here."""
+        activation.state.looks.clear()
         self.scoring.renew(activation)
         self._look(activation)
 
@@ -197,6 +246,9 @@ class ScoreHost:
     def _told(self, activation: Activation) -> None:
         """There are scores: everything that shows some is looked at."""
         state: UserState = activation.state
+        for told, user in self._looking.items():
+            if user == activation.key:
+                told.set()
         if state.scores is not None and state.book is not None:
             state.scores.held -= state.book.known.keys()
         self._near.rescored(activation)
@@ -261,6 +313,7 @@ def wanted(state: UserState) -> list[str]:
     users = dict.fromkeys(user for near in state.views.values() if near.scores for user in near.wants)
     if state.scores is not None:
         users |= dict.fromkeys(state.scores.rows)
+    users |= dict.fromkeys(user for look in state.looks for user in look)
     return [user for user in users if user not in state.record.blocked]
 
 

@@ -245,7 +245,8 @@ class UserHost:
         if self.scores.is_about(message):
             return self.scores.handle(activation, waiting)
         if isinstance(message, wire.NearQuery):
-            return self.near.look(activation, message, waiting.asker)
+            host = self.scores if message.scores else self.near
+            return host.look(activation, message, waiting.asker)
         if isinstance(message, wire.Subscribe | wire.History):
             if message.user != activation.key:
                 # Another person's own channel looks like one that is not there.

@@ -89,11 +89,15 @@ class Outcomes(Answer):
 
 
 class Neighbour(Answer):
-    """Somebody near: the H3 cell that I may know of, and how far that is."""
+    """Somebody near: the H3 cell that I may know of, how far that is, and, where that was asked for and is
+    known, how well we fit (0 to 1) by which model.
+    """
 
     user: str
     cell: str
     band: int | str
+    score: float | None = None
+    model: str | None = None
 
 
 class Neighbours(Answer):
@@ -151,7 +155,7 @@ def _is_judged(error: BaseException) -> bool:
     )
 
 
-@router.get("/people/near", summary="Who is near me now")
+@router.get("/people/near", summary="Who is near me now", response_model_exclude_unset=True)
 async def get_people_near(  # noqa: PLR0917 - one a query parameter
     me: Caller,
     here: ServicesHere,
@@ -161,10 +165,17 @@ async def get_people_near(  # noqa: PLR0917 - one a query parameter
         NearAudience, Query(description="Whom of them: my matches, my groups, or all")
     ] = "everyone",
     online: Annotated[bool, Query(description="Only those who are online")] = False,
+    scores: Annotated[bool, Query(description="With how well we fit, as far as that is known")] = False,
+    min_score: Annotated[
+        float | None,
+        Query(ge=0, le=1, description="Only those of the 200 nearest whose score is known and this or more"),
+    ] = None,
 ) -> Neighbours:
     """One look, with the filter of the `near` channel, which keeps on telling. Before my first fix: nobody.
-    One person's looks are limited over all their connections: 429.
+    Scores that are not known yet are waited for, a second at most. One person's looks are limited over all
+    their connections: 429.
     """
-    query = wire.NearQuery(0, me.user, radius_m, limit, audience, online)
+    has_scores = scores or min_score is not None
+    query = wire.NearQuery(0, me.user, radius_m, limit, audience, online, has_scores, min_score)
     reply = await here.router.request("user", me.user, query)
-    return Neighbours(items=[Neighbour.model_validate(each) for each in reply["items"]])
+    return Neighbours(items=[Neighbour.model_validate(each) for each in reply["items"]], next=None)

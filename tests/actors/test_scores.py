@@ -2,6 +2,7 @@
 (MATCH-4, MATCH-17).
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -107,6 +108,40 @@ async def scored(small: Any, database_url: str) -> AsyncIterator[Scored]:
         shard.hosts["user"].scores.scoring.port = matcher
     yield Scored(small, matcher)
     await matcher.stop()
+
+
+async def test_a_single_look_has_scores_too_and_waits_for_them(scored: Scored) -> None:
+    ann, bob, cem = [await scored.person() for _ in range(3)]
+    for _ in range(4):
+        await scored.decides(await scored.person(), cem, likes=False)
+    expected = await scored.fit(ann, bob, cem)
+
+    async def looks(**given: Any) -> dict[str, Any]:
+        answer = await scored.small.ask(wire.NearQuery(0, ann, 800.0, 50, **given))
+        return {row["user"]: row.get("score") for row in answer["items"]}
+
+    assert set((await looks()).values()) == {None}
+    some = await looks(scores=True)
+    assert {bob, cem} <= some.keys()
+    assert some[bob] == expected[bob] > 0.45 > some[cem] == expected[cem]
+    passing = await looks(scores=True, min_score=0.45)
+    assert bob in passing
+    assert cem not in passing
+    assert scored.state(ann).looks == []
+    assert await looks(scores=True, min_score=1.0) == {}
+
+
+async def test_a_single_look_does_without_scores_that_do_not_come(scored: Scored) -> None:
+    await scored.matcher.stop()  # whoever is new now can't be asked about
+    ann, bob = [await scored.person() for _ in range(2)]
+    asked = [wire.NearQuery(0, ann, 800.0, 50, scores=True, min_score=each) for each in (None, 0.1)]
+    every, none = await asyncio.gather(*map(scored.small.ask, asked))
+    assert [row["user"] for row in every["items"]] == [bob]
+    assert "score" not in every["items"][0]
+    assert none["items"] == []
+    assert scored.state(ann).looks == []
+    scored.scoring(ann).port = None
+    assert await scored.small.ask(asked[0]) == every
 
 
 async def test_rows_of_near_get_scores_and_only_those_who_fit_pass(scored: Scored) -> None:

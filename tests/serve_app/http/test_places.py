@@ -163,13 +163,27 @@ async def test_who_is_near_is_a_cell_and_a_band_never_a_position(engine):
     [row] = near["items"]
     assert set(row) == {"user", "cell", "band"}
     assert row["user"] == bob.user
+    # Nobody gives scores here: rows come without, and nobody is known to fit well enough.
+    assert (await ada.get("/v1/people/near?radius_m=3000&scores=true"))["items"] == [row]
+    assert (await ada.get("/v1/people/near?radius_m=3000&min_score=0.1"))["items"] == []
     await bob.put(f"/v1/connections/{ada.user}", {"action": "block"})
     assert (await ada.get("/v1/people/near?radius_m=3000"))["items"] == []
 
 
 @pytest.mark.parametrize(
     "query",
-    ["radius_m=0", "radius_m=-1", "radius_m=nan", "radius_m=inf", "radius_m=9999", "limit=0", "limit=x"],
+    [
+        "radius_m=0",
+        "radius_m=-1",
+        "radius_m=nan",
+        "radius_m=inf",
+        "radius_m=9999",
+        "limit=0",
+        "limit=x",
+        "min_score=1.1",
+        "min_score=nan",
+        "scores=x",
+    ],
 )
 async def test_a_look_around_out_of_range_is_refused(town, query):
     ada = await town.person()
