@@ -143,8 +143,8 @@ class NearFilter:
 
 
 def near_filter(given: dict[str, Any] | None) -> NearFilter:
-    """The filter of a `near` subscription. Raises ValueError with what is wrong."""
-    given = given or {}
+    """The filter of a `near` subscription; None is as if left out. Raises ValueError with what is wrong."""
+    given = {name: value for name, value in (given or {}).items() if value is not None}
     radius_m = _number(given, "radius_m", DEFAULT_RADIUS_M, "a number of metres")
     if not 0 < radius_m <= RADIUS_MAX_M:
         raise ValueError(f"filter.radius_m must lie in (0, {RADIUS_MAX_M:.0f}]")
@@ -152,7 +152,7 @@ def near_filter(given: dict[str, Any] | None) -> NearFilter:
     if audience not in ("matches", "group", "everyone"):
         raise ValueError("filter.audience must be matches, group or everyone")
     online, scores = _flag(given, "online"), _flag(given, "scores")
-    if given.get("min_score") is None:
+    if "min_score" not in given:
         return NearFilter(radius_m, Audience(audience), online, scores)
     min_score = _number(given, "min_score", 0.0, "a number")
     if not 0 <= min_score <= 1:

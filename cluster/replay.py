@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from cluster import engine, processes
 from cluster.demo.account import Account, register, show
 from cluster.demo.client import StoppedError
 from cluster.demo.fences import NAMES as PLACE_NAMES
@@ -19,6 +20,7 @@ from cluster.demo.ports import PortError, Ports
 from cluster.demo.story import Story
 from cluster.demo.walks import PAST_MS, Route, Walk, assign, gates
 from cluster.errors import OperatorError
+from cluster.layout import layout_of
 from cluster.report import writing
 from cluster.report.recorder import Recorder
 from cluster.settings import Settings
@@ -42,7 +44,9 @@ BETWEEN_ROUNDS_S = 3.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="recorded traces (GPX, GeoJSON or CSV)")
-    parser.add_argument("--url", help="the engine (default: http://127.0.0.1:<port>)")
+    parser.add_argument(
+        "--url", help="the engine (default: that of the data folder, else http://127.0.0.1:<port>)"
+    )
     parser.add_argument(
         "--speed",
         type=_speed,
@@ -88,7 +92,7 @@ async def run(arguments: argparse.Namespace, settings: Settings) -> int:
     if given and len(given) > FENCES_MOST:
         raise OperatorError(f"{arguments.fences} holds more than {FENCES_MOST} fences")
     walks = assign(routes, max(arguments.people or len(routes) + 1, len(routes)), part_ms)
-    ports = Ports(arguments.url or f"http://127.0.0.1:{settings.port}")
+    ports = Ports(arguments.url or _engine_url(settings, by_port=arguments.port is not None))
     story = Story()
     replay = Replay(ports, story, arguments.speed, walks, records=arguments.report is not None)
     fences = given or fences_around(gates(routes[0], arguments.places, part_ms) if arguments.places else [])
@@ -120,6 +124,14 @@ async def run(arguments: argparse.Namespace, settings: Settings) -> int:
         ) from None
     replay.sum_up()
     return 0
+
+
+def _engine_url(settings: Settings, *, by_port: bool) -> str:
+    """The engine that runs on the data folder, as for every command; unless a port was said, or none does."""
+    state = engine.read(layout_of(settings.data).state)
+    if by_port or state is None or not processes.is_alive(state.supervisor):
+        return f"http://127.0.0.1:{settings.port}"
+    return state.url
 
 
 class Replay:

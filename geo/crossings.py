@@ -95,6 +95,8 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.entered_at_ms is not None and self.agreeing == 0
 
 
+_RANKS = {Event.DWELL: 0, Event.EXIT: 1, Event.INSIDE: 2, Event.ENTER: 2}
+
 NEVER_SEEN = Standing()
 OUTSIDE = Standing(seen=True)
 
@@ -198,7 +200,7 @@ def follow(
     *,
     first_ever: bool,
 ) -> tuple[dict[str, Standing], list[Told]]:
-    """Return one person's standings after an accepted fix, and the crossings by fence: by time, exits first.
+    """Return one person's standings after an accepted fix, and the crossings by fence, `in_order`.
 
     `hits` are the ids of the fences of `index` that cover the fix; `standings` holds every fence that the
     person is not idle towards, and so does the answer; `first_ever`: no fix of theirs was accepted before.
@@ -224,8 +226,10 @@ def follow(
 
 
 def in_order(told: Iterable[Told]) -> list[Told]:
-    """Return crossings of one person in the order in which they are told: by time, exits first."""
-    return sorted(told, key=lambda pair: (pair[1].at_ms, pair[1].event is not Event.EXIT))
+    """Return crossings of one person in the order in which they are told: by time; of one moment exits before
+    entries, and before both a dwell, which an exit of the same moment ends.
+    """
+    return sorted(told, key=lambda pair: (pair[1].at_ms, _RANKS[pair[1].event]))
 
 
 def close(standing: Standing, at_ms: int, reason: str) -> tuple[Standing, Crossing | None]:

@@ -262,9 +262,9 @@ def test_an_observation_measures_the_fix_against_the_edge():
     assert away.outside_m == pytest.approx(50, abs=0.5)
 
 
-def walked(index, fixes, standings=None, first_ever=True):
+def walked(index, fixes, standings=None, first_ever=True, **rule):
     """Follow one person; return (second, fence, event) and the standings."""
-    rules = {fence_id: rules_of(index.shape_of(fence_id)) for fence_id in index.ids}
+    rules = {fence_id: rules_of(index.shape_of(fence_id), **rule) for fence_id in index.ids}
     standings, told = standings or {}, []
     for fix in fixes:
         _, hits = index.hits(np.array([fix.lat]), np.array([fix.lon]))
@@ -300,6 +300,11 @@ def test_who_starts_inside_is_told_inside():
 def test_jumping_from_one_fence_to_the_other_exits_before_it_enters():
     told, _ = walked(cafes(), [fix_at(t, 0 if t < 3 else 400) for t in range(1, 6)])
     assert told == [(1, "a", "inside"), (4, "a", "exit"), (4, "b", "enter")]
+
+
+def test_a_dwell_and_an_exit_of_one_moment_are_told_in_that_order():
+    told, _ = walked(cafes(), [fix_at(0, 0), fix_at(60, 400)], confirm_fixes=1, dwell_s=60)
+    assert told == [(0, "a", "inside"), (60, "a", "dwell"), (60, "a", "exit"), (60, "b", "enter")]
 
 
 def test_a_removed_fence_keeps_its_standing_until_it_is_closed():

@@ -94,6 +94,18 @@ async def test_one_stray_fix_crosses_nothing(town: Town) -> None:
     assert visitor.events() == []
 
 
+async def test_a_dwell_and_an_exit_of_one_moment_are_both_told(town: Town) -> None:
+    """GEO-15, GEO-18: the fix that tells of the exit comes when the stay has just been long enough."""
+    place = Place()
+    await fenced(town, place, town.person(), confirm_fixes=1, dwell_s=30)
+    visitor = await Visitor.come(town, place)
+    await visitor.walk(-900, 0, 900)
+    await visitor.event(3)
+    events = [m["d"] for m in visitor.events()]
+    assert [each["event"] for each in events] == ["enter", "dwell", "exit"]
+    assert events[1]["at_ms"] == events[2]["at_ms"]
+
+
 async def test_crossings_are_a_stream_that_recovers(town: Town) -> None:
     place = Place()
     await fenced(town, place, town.person())

@@ -61,6 +61,13 @@ async def until(wanted: Callable[[], bool], timeout_s: float = 5.0) -> None:
             await asyncio.sleep(0.02)
 
 
+async def test_a_filter_that_is_null_is_as_if_left_out(town: Town, codec: str) -> None:
+    """docs/protocol.md §2: an optional field may be left out or null."""
+    connection = await town.connected(town.person(), codec)
+    nothing = dict.fromkeys(("radius_m", "audience", "online", "scores", "min_score"))
+    assert (await connection.sub("near", mode="map", filter=nothing))["phase"] == "live"
+
+
 async def test_two_people_come_near_and_part(arrive: Callable[..., Any], codec: str) -> None:
     place = Place()
     ann, bob = await arrive(place, codec), await arrive(place)
