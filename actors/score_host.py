@@ -209,6 +209,14 @@ class ScoreHost:
                 mine.forgets(user)
                 self._show(activation)
 
+    def withdrawn(self, user: str) -> None:
+        """Somebody is not to be recommended any more: a hidden ghost, unlisted, or about to be erased."""
+        for activation in self.scoring.listening():
+            mine: ScoresState | None = activation.state.scores
+            if mine is not None and user in mine.rows:
+                mine.forgets(user)
+                self._show(activation)
+
     def arrived(self, activation: Activation) -> None:
         """The state came from another shard; what was asked there is not answered here."""
         activation.state.looks.clear()

@@ -136,11 +136,15 @@ class Scoring:
 
     def erased(self, user: str) -> list[Activation]:
         """Somebody is no more: nobody's book knows of them. Returns whose did, or may have shown them."""
-        live = [self._shard.activations.get(("user", each)) for each in self._viewers]
-        found = [each for each in live if each is not None and each.is_live and each.state.book is not None]
+        found = self.listening()
         for activation in found:
             activation.state.book.without({user})
         return found
+
+    def listening(self) -> list[Activation]:
+        """Whoever has asked for scores and is live here."""
+        live = [self._shard.activations.get(("user", each)) for each in self._viewers]
+        return [each for each in live if each is not None and each.is_live and each.state.book is not None]
 
     def leaves(self, user: str) -> None:
         """The person's actor is not here any more."""

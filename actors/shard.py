@@ -326,7 +326,7 @@ class Shard(Turns):
         elif kind == "erased":
             self._rooms().readings.forget(key)
             self._matched(kind, key)
-        elif kind in ("matcher", "decision"):
+        elif kind in ("matcher", "decision", "withdrawn"):
             self._matched(kind, key)
         elif (kind, key) in self.activations:
             self.deliver(wire.Refresh(0, kind, key), NOBODY, "")
@@ -346,6 +346,8 @@ class Shard(Turns):
             users.scores.scoring.swapped(key)
         elif kind == "erased":
             users.scores.erased(key)
+        elif kind == "withdrawn":
+            users.scores.withdrawn(key)
         elif ("user", key) in self.activations:
             self.deliver(wire.TallyChanged(0, key), NOBODY, "")
         else:

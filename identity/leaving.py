@@ -50,6 +50,6 @@ async def leave(  # noqa: PLR0917 - who, how, when
             type="user.deleting",
             aggregate=f"user:{me}",
             payload={},
-            touches=[*touches, ("reminder", me)],
+            touches=[*touches, ("reminder", me), ("withdrawn", me)],
         )
     return due_at, list(dict.fromkeys(touches))

@@ -137,7 +137,7 @@ async def groups_of_batch(here: Services, me: UserId, limit: int) -> Found[Group
     async with here.pool.acquire() as connection:
         rows = await rows_of(connection, me, "groups", limit=2 * limit)
         named = {user for row in rows for user in row.detail.get("members", ())}
-        shown = await may_be_grouped(connection, me, named) - {me}
+        shown = await may_be_grouped(connection, me, named, here.now.date())
         open_rooms = {each.room: each for each in await rooms_open_to(connection, me, [])}
     items: list[Group] = []
     for row in rows:

@@ -40,6 +40,10 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(FrozenPlace)
 
 
+IS_UNSEEN = "coalesce({0}.ghost_mode = 'hidden' AND {0}.ghost_until > now(), false)"
+"""Whether somebody of `users` (its name in the query) is in nobody's list now."""
+
+
 async def begin(connection: Any, user: str, mode: GhostMode, now: datetime, until: datetime) -> None:
     """The person is a ghost from now on; one that goes on keeps its beginning, so what it froze, too."""
     await connection.execute(

@@ -7,6 +7,7 @@ from datetime import date, datetime
 from typing import Any, Literal
 
 from storage.connections import BLOCKED_WITH
+from storage.ghosts import IS_UNSEEN
 from storage.ids import UserId
 
 Kind = Literal["people", "pick", "groups", "places"]
@@ -40,19 +41,14 @@ async def rows_of(connection: Any, user: UserId, kind: Kind, *, limit: int) -> l
 
 _AGE = "date_part('year', age($3::date, {0}.birth_date))"
 
-# Pair by pair, so that each is looked up by both ids whatever the planner thinks of people with many rows.
-_MAY_BE_SHOWN = f"""
+_FITS = f"""
     SELECT o.id::text FROM unnest($2::uuid[]) AS asked (id)
     JOIN users v ON v.id = $1 AND v.status = 'active'
     JOIN users o ON o.id = asked.id AND o.id <> v.id AND o.status = 'active'
     LEFT JOIN preferences vp ON vp.user_id = v.id
     LEFT JOIN preferences op ON op.user_id = o.id
     WHERE coalesce(op.is_listed, true)
-    AND coalesce((SELECT NOT (c.low_blocks OR c.high_blocks OR c.state = 'matched'
-            OR coalesce(c.requester_id = v.id, false)
-            OR (c.state = 'declined' AND (c.acting_id IS NULL OR c.acting_id = v.id)))
-        FROM connections c WHERE c.low_id = LEAST(o.id, v.id) AND c.high_id = GREATEST(o.id, v.id)), true)
-    AND (SELECT 1 FROM decisions d WHERE d.rater_id = v.id AND d.ratee_id = o.id LIMIT 1) IS NULL
+    AND NOT {IS_UNSEEN.format("o")}
     AND {_AGE.format("o")} BETWEEN coalesce(vp.age_from, 18) AND coalesce(vp.age_to, 150)
     AND {_AGE.format("v")} BETWEEN coalesce(op.age_from, 18) AND coalesce(op.age_to, 150)
     AND (coalesce(cardinality(vp.seeks), 0) = 0 OR coalesce(op.gender = ANY(vp.seeks), false))
@@ -61,13 +57,24 @@ _MAY_BE_SHOWN = f"""
         OR vp.goals && op.goals)
 """
 
+# Pair by pair, so that each is looked up by both ids whatever the planner thinks of people with many rows.
+_MAY_BE_SHOWN = f"""{_FITS}
+    AND coalesce((SELECT NOT (c.low_blocks OR c.high_blocks OR c.state = 'matched'
+            OR coalesce(c.requester_id = v.id, false)
+            OR (c.state = 'declined' AND (c.acting_id IS NULL OR c.acting_id = v.id)))
+        FROM connections c WHERE c.low_id = LEAST(o.id, v.id) AND c.high_id = GREATEST(o.id, v.id)), true)
+    AND (SELECT 1 FROM decisions d WHERE d.rater_id = v.id AND d.ratee_id = o.id LIMIT 1) IS NULL
+"""
+
+_MAY_BE_GROUPED = f"{_FITS} AND NOT {BLOCKED_WITH.format(one='o.id', other='v.id')}"
+
 
 async def may_be_shown(connection: Any, viewer: UserId, people: Sequence[str], today: date) -> set[str]:
     """Those of `people` who may be recommended to the viewer now, whatever whoever named them had heard.
 
-    Never the viewer, somebody blocked either way or decided on; inactive, paused, erased, unlisted; outside
-    of either's limits of age, gender and goals. Distance is not asked for here, nor what the other one has
-    decided about the viewer: to be left out would tell of a pass (docs/decisions/0264).
+    Never the viewer, somebody blocked either way or decided on; inactive, paused, erased, unlisted, a hidden
+    ghost; outside of either's limits of age, gender and goals. Distance is not asked for here, nor what the
+    other one has decided about the viewer: to be left out would tell of a pass (docs/decisions/0264).
     """
     if not people:
         return set()
@@ -75,15 +82,9 @@ async def may_be_shown(connection: Any, viewer: UserId, people: Sequence[str], t
     return {row[0] for row in rows}
 
 
-async def may_be_grouped(connection: Any, viewer: UserId, people: Collection[str]) -> set[str]:
-    """Those of `people` who may be proposed as company: active, listed, and no block with the viewer."""
-    rows = await connection.fetch(
-        "SELECT o.id::text FROM users o LEFT JOIN preferences p ON p.user_id = o.id "
-        "WHERE o.id = ANY($2::uuid[]) AND o.status = 'active' AND coalesce(p.is_listed, true) "
-        f"AND NOT {BLOCKED_WITH.format(one='o.id', other='$1::uuid')}",
-        viewer,
-        list(people),
-    )
+async def may_be_grouped(connection: Any, viewer: UserId, people: Collection[str], today: date) -> set[str]:
+    """Those of `people` who may be proposed as company: as `may_be_shown`, and whom one has decided on."""
+    rows = await connection.fetch(_MAY_BE_GROUPED, viewer, list(people), today)
     return {row[0] for row in rows}
 
 

@@ -254,10 +254,15 @@ async def put_visibility(wanted: VisibilityWish, me: Caller, here: ServicesHere)
             type="user.visibility_changed",
             aggregate=f"user:{me.user}",
             payload=visibility.model_dump(),
-            touches=[("user", me.user), ("reminder", me.user)],
+            touches=[("user", me.user), ("reminder", me.user), *_gone_from_lists(me.user, wanted.ghost)],
         )
     await here.refresh([("user", me.user)])
     return visibility
+
+
+def _gone_from_lists(user: UserId, wish: GhostWish | None) -> list[tuple[str, str]]:
+    """Who hides is in nobody's live list of recommendations from now on."""
+    return [("withdrawn", user)] if wish is not None and wish.mode == "hidden" else []
 
 
 async def _awaken(here: ServicesHere, user: UserId) -> None:

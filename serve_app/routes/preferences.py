@@ -166,7 +166,11 @@ async def put_preferences(
             type="preferences.changed",
             aggregate=f"user:{me.user}",
             payload={"version": version},
-            touches=[("user", me.user), ("preferences", me.user)],
+            touches=[
+                ("user", me.user),
+                ("preferences", me.user),
+                *([] if wish.listed else [("withdrawn", me.user)]),
+            ],
         )
     await here.refresh([("user", me.user)])
     _head(response, version)

@@ -65,6 +65,26 @@ async def test_who_fits_is_shown_and_who_does_not_is_left_out(town: Town) -> Non
     assert refused.value.code == 107
 
 
+async def test_who_hides_leaves_or_is_unlisted_goes_from_a_live_list_of_recommendations(town: Town) -> None:
+    (ann, mine), (bob, _), (cem, _), (dan, _), (eve, _) = await neighbours(town, 5)
+    scores = Follower(mine, "scores")
+    await scores.begin()
+    everybody = {each.user for each in (bob, cem, dan, eve)}
+    await scores.until(lambda rows: everybody <= rows.keys())
+    ghost = {"audience": "everyone", "precision": "r8", "ghost": {"mode": "hidden", "duration_s": 900}}
+    assert (await town.http("PUT", "/v1/me/visibility", ghost, bob)).status == 200
+    await scores.until(lambda rows: bob.user not in rows)
+    unlisted = await town.http("PUT", "/v1/me/preferences", {"listed": False}, cem)
+    assert unlisted.status == 200
+    await scores.until(lambda rows: cem.user not in rows)
+    assert (await town.http("DELETE", "/v1/me", None, dan)).status == 200
+    await scores.until(lambda rows: dan.user not in rows)
+    assert eve.user in scores.rows
+    again = Follower(await town.connected(ann), "scores")
+    await again.begin()
+    assert not {bob.user, cem.user, dan.user} & again.rows.keys()
+
+
 async def test_models_take_over_while_people_decide_and_nobody_notices_but_by_the_scores(
     town: Town,
 ) -> None:

@@ -159,7 +159,7 @@ class Town:
 
 def request(url: str, method: str, path: str, body: Any = None, token: str = "") -> Answer:
     """One HTTP request with a JSON body."""
-    headers = {"Content-Type": "application/json"}
+    headers = {"Content-Type": "application/json", "If-Match": "*"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
     data = None if body is None else json.dumps(body).encode()

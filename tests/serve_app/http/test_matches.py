@@ -77,11 +77,17 @@ PARTINGS = {
     "I like them": lambda me, them: me.put(f"/v1/connections/{them.user}", {"action": "request"}),
     "I pass them": lambda me, them: me.put(f"/v1/connections/{them.user}", {"action": "pass"}),
     "they are unlisted": lambda _, them: prefer(them, listed=False),
+    "they are a hidden ghost": lambda _, them: haunt(them),
     "they seek others": lambda _, them: prefer(them, gender="man", seeks=["man"]),
     "I seek others": lambda me, _: prefer(me, seeks=["woman"]),
     "they are too young for me": lambda me, _: prefer(me, age_from=80),
     "I am too young for them": lambda _, them: prefer(them, age_from=80),
 }
+
+
+async def haunt(who, mode="hidden"):
+    ghost = {"mode": mode, "duration_s": 900}
+    await who.put("/v1/me/visibility", {"audience": "everyone", "precision": "r8", "ghost": ghost})
 
 
 async def prefer(who, **said):
@@ -190,6 +196,41 @@ async def test_proposed_groups_lose_who_may_not_be_shown_and_fall_with_them(matc
     assert set(group["members"]) == {cleo.user, dan.user}
     await prefer(cleo, listed=False)
     assert (await ada.get(path))["items"] == []
+
+
+async def test_proposed_groups_keep_to_the_limits_of_now(matched):
+    """What was so when the batch ran need not be so any more, either way."""
+    ada, bob, cleo, dan = await matched.people(4)
+    changes = {
+        "they seek others": lambda: prefer(bob, seeks=["other"]),
+        "I am too young for them": lambda: prefer(bob, age_from=80),
+        "another goal": lambda: prefer(bob, goals=["chess"]),
+        "a hidden ghost": lambda: haunt(bob),
+    }
+    await prefer(ada, goals=["friends"])
+    path = "/v1/recommendations/groups"
+    everybody = {"members": [each.user for each in (ada, bob, cleo, dan)], "why": []}
+    await batch(matched, ada, "groups", [(new_id(), 0.7, everybody)])
+    for why, change in changes.items():
+        await prefer(bob)
+        [group] = (await ada.get(path))["items"]
+        assert set(group["members"]) == {bob.user, cleo.user, dan.user}, why
+        await change()
+        [group] = (await ada.get(path))["items"]
+        assert set(group["members"]) == {cleo.user, dan.user}, why
+    await cleo.expect("POST", "/v1/decisions", {"user": ada.user, "like": True}, 200)
+    [group] = (await ada.get(path))["items"]
+    assert cleo.user in group["members"], "who has decided may be company"
+
+
+async def test_a_frozen_ghost_is_suggested_as_ever(matched):
+    """Others go on seeing the last place from before: whoever vanished from lists would be known to hide."""
+    ada, bob = await matched.people(2)
+    await read_all(matched)
+    await batch(matched, ada, "people", [(bob.user, 0.9, {})])
+    await haunt(bob, "frozen")
+    live, rows = await both(ada)
+    assert bob.user in live & rows
 
 
 async def test_groups_i_am_invited_to_are_told_by_several_who_suit_me_never_by_one(matched):
