@@ -80,7 +80,8 @@ def figures(judged: Judged, probabilities: Floats) -> dict[str, Any]:
         "ece": _number(calibration_error(labels, probabilities) if len(labels) else np.nan),
         "log_loss": _number(loss),
         "groups": {
-            name: {key: _number(value) for key, value in asdict(one).items()} | {"bias": _number(one.bias)}
+            name: {key: _number(value) for key, value in asdict(one).items()}
+            | {"bias": _number(one.bias), "rows": one.rows}
             for name, one in by_group(labels, probabilities, judged.groups).items()
         },
     }

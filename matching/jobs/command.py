@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -40,14 +41,18 @@ def parser(name: str, about: str | None) -> argparse.ArgumentParser:
 def run(
     arguments: argparse.ArgumentParser, job: Callable[[EngineSite, argparse.Namespace], dict[str, Any]]
 ) -> int:
-    """Parse, run, print the result; return the exit code. What goes wrong in a known way is one line of it:
-    {"error"}.
+    """Parse, run, print the result; return the exit code. What goes wrong is the last line too, {"error"};
+    where nobody expected it, its traceback is on stderr.
     """
     given = arguments.parse_args()
     try:
         result = job(site(), given)
     except EXPECTED as wrong:
         result = {"error": str(wrong), "kind": type(wrong).__name__}
+    except Exception as wrong:  # noqa: BLE001 - of the job, the engine or a worker: it is told
+        traceback.print_exc()
+        said = [line for line in str(wrong).splitlines() if line.strip()] or [""]
+        result = {"error": f"{type(wrong).__name__}: {said[-1]}", "kind": type(wrong).__name__}
     finally:
         ray.shutdown()
     if "error" in result:

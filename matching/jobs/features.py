@@ -14,7 +14,7 @@ later row, or that alone all but states the label stops the job and is named. Se
 import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
@@ -39,7 +39,7 @@ AHEAD = timedelta(seconds=5)
 
 
 class RangeError(command.JobError):
-    """No dataset can be made of these offsets."""
+    """No dataset can be made of these offsets, or with these columns."""
 
 
 async def read(connection: Any, to: Offset) -> Sources:
@@ -78,16 +78,47 @@ def _frame(rows: Sequence[Any], schema: dict[str, Any]) -> pl.DataFrame:
 
 def columns_of(extra: Sequence[str]) -> Columns:
     """Return the engine's features and those of `module:function` ones beside them."""
-    functions = []
-    for each in extra:
-        module, _, name = each.partition(":")
-        functions.append(getattr(import_module(module), name))
+    functions = {each: _function(each) for each in extra}
 
     def made(sources: Sources) -> pl.DataFrame:
-        own: list[pl.DataFrame] = [dataset.features(sources), *(each(sources) for each in functions)]
+        own = [dataset.features(sources)]
+        taken = {*own[0].columns, *dataset.KEYS, *dataset.AUDIT, dataset.LABEL}
+        for name, function in functions.items():
+            own.append(_made(name, function, sources, taken))
+            taken |= set(own[-1].columns)
         return pl.concat(own, how="horizontal")
 
     return made
+
+
+def _function(name: str) -> Columns:
+    module, _, function = name.partition(":")
+    try:
+        found: Columns = getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as wrong:
+        raise RangeError(
+            f"--with {name}: {wrong}; it is MODULE:FUNCTION of a module that the job can import"
+        ) from None
+    return found
+
+
+def _made(name: str, function: Columns, sources: Sources, taken: Collection[str]) -> pl.DataFrame:
+    """Raise RangeError where a function of somebody's own fails, or makes other than a row for each of the
+    log.
+    """
+    try:
+        found = function(sources)
+    except Exception as wrong:
+        raise RangeError(f"--with {name} failed: {type(wrong).__name__}: {wrong}") from wrong
+    rows = len(sources.log)
+    if not isinstance(found, pl.DataFrame) or found.height != rows:
+        what = f"{found.height} rows" if isinstance(found, pl.DataFrame) else type(found).__name__
+        raise RangeError(
+            f"--with {name} makes {what}: it is a polars.DataFrame of {rows} rows, those of the log"
+        )
+    if double := sorted(set(found.columns) & set(taken)):
+        raise RangeError(f"--with {name}: there is a column {', '.join(double)} already; name it otherwise")
+    return found
 
 
 async def build(

@@ -13,3 +13,19 @@ def outcome(sources: Sources) -> pl.DataFrame:
 def of_the_day(sources: Sources) -> pl.DataFrame:
     """Nothing wrong with it."""
     return sources.log.select(weekday=pl.col("at").dt.weekday().cast(pl.Float64))
+
+
+def of_half(sources: Sources) -> pl.DataFrame:
+    return of_the_day(sources)[: len(sources.log) // 2]
+
+
+def named_as_another(sources: Sources) -> pl.DataFrame:
+    return of_the_day(sources).select(rater_age=pl.first())
+
+
+def broken(sources: Sources) -> pl.DataFrame:
+    return sources.log.select("no_such_column")
+
+
+def no_columns(sources: Sources) -> list[int]:
+    return [1] * len(sources.log)

@@ -2,6 +2,7 @@
 ML-11, ML-12).
 """
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from deciding import Town
 
 from matching import dataset
 from matching.decisions import LeakError
-from matching.jobs import features, run, train
+from matching.jobs import command, features, run, train
 from matching.jobs.command import JobError
 from matching.pair_features import FEATURES
 from storage import datasets, erasing_matching, retention
@@ -64,6 +65,39 @@ async def test_a_planted_column_stops_the_job_and_is_named(pool, database_url):
         states = await connection.fetch("SELECT state, result FROM job_runs ORDER BY started_at")
     assert [row["state"] for row in states] == ["failed", "done"]
     assert "outcome" in states[0]["result"]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("planted:of_half", "rows"),
+        ("planted:named_as_another", "rater_age"),
+        ("planted:broken", "no_such_column"),
+        ("planted:no_columns", "list"),
+        ("planted:nowhere", "nowhere"),
+        ("no_module_of_this_name:made", "no_module_of_this_name"),
+        ("planted", "MODULE:FUNCTION"),
+    ],
+)
+@pytest.mark.usefixtures("town")
+async def test_a_column_of_ones_own_that_cannot_be_used_is_refused_by_its_name(database_url, name, says):
+    with pytest.raises(JobError, match=says) as refused:
+        await features.main(database_url, asked(features, "--with", name))
+    assert f"--with {name}" in str(refused.value)
+
+
+def test_what_nobody_expected_is_told_in_the_last_line_too(monkeypatch, capsys):
+    monkeypatch.setattr(command, "site", lambda: None)
+    monkeypatch.setattr("sys.argv", ["job"])
+
+    def job(_, __):
+        raise ZeroDivisionError("a worker said:\n  division by zero\n")
+
+    assert command.run(command.parser("some", ""), job) == 1
+    out, err = capsys.readouterr()
+    said = json.loads(out.splitlines()[-1])
+    assert said == {"error": "ZeroDivisionError:   division by zero", "kind": "ZeroDivisionError"}
+    assert "Traceback" in err
 
 
 async def test_a_decision_from_the_future_stops_the_job(pool, database_url, town):
