@@ -135,8 +135,14 @@ async def find(connection: Any, sha256: str) -> DatasetRow | None:
 
 
 async def is_there(connection: Any, sha256: str) -> bool:
-    """Say whether a dataset's bytes are kept."""
-    return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM blobs WHERE sha256 = $1)", sha256))
+    """Say whether a dataset's bytes are kept, and nobody in it has given up their account since."""
+    return bool(
+        await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM datasets JOIN blobs USING (sha256) "
+            "WHERE sha256 = $1 AND erased_at IS NULL)",
+            sha256,
+        )
+    )
 
 
 async def load(connection: Any, sha256: str) -> tuple[DatasetRow, bytes]:

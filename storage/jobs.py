@@ -123,6 +123,11 @@ async def forget_steps(connection: Any, run: str, names: list[str]) -> None:
     await connection.execute("DELETE FROM job_steps WHERE run_id = $1 AND step = ANY($2)", run, names)
 
 
+async def forget_all_steps(connection: Any, run: str) -> None:
+    """All of a run's."""
+    await connection.execute("DELETE FROM job_steps WHERE run_id = $1", run)
+
+
 def _row(row: Any) -> RunRow:
     result = row["result"]
     return RunRow(

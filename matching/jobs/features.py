@@ -128,7 +128,8 @@ async def build(
     found = await run.done("dataset")
     if found is not None and await datasets.is_there(run.connection, found.result["dataset"]):
         return found.result
-    await run.forget("dataset")  # made before, and erased or pruned since
+    if found is not None:  # erased or pruned since, so what was made of it does not count either
+        await run.forget_all()
     run.tell(f"reading decisions up to {to}")
     sources = await read(run.connection, to)
     start = sources.log.filter(

@@ -75,6 +75,10 @@ class Run:
         """Have steps done again."""
         await jobs.forget_steps(self.connection, self.id, list(names))
 
+    async def forget_all(self) -> None:
+        """Have everything done again."""
+        await jobs.forget_all_steps(self.connection, self.id)
+
     async def progress(self, step: str, done: int, of: int) -> None:
         """Say how far a step is, at most once a second, and at its end."""
         now_s = time.monotonic()

@@ -226,12 +226,15 @@ async def main(database_url: str, arguments: argparse.Namespace) -> dict[str, An
     settings_of(arguments)
     async with opened(database_url, "train", asked, lambda c: features.settled(c, arguments.to)) as run:
         if run.row.state == "done" and run.row.result is not None:
-            return run.row.result
+            trained = await registry.find(run.connection, NAME, run.row.result["version"])
+            if trained is not None and trained.erased_at is None:
+                return run.row.result
+            run.tell("somebody was erased since: once more, without them")
         for tries_left in reversed(range(TRIES)):
             try:
                 return await finished(run, await _once(run, database_url, arguments))
             except (ErasedError, PrunedError):
-                await run.forget("dataset", "fit")
+                await run.forget_all()
                 if arguments.dataset is not None or not tries_left:
                     raise
                 run.tell("the dataset is not there any more (somebody was erased): from the start")

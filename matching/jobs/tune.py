@@ -143,8 +143,9 @@ async def _searched(run: Run, config: dict[str, Any], at_once: int) -> dict[int,
 async def main(database_url: str, arguments: argparse.Namespace) -> dict[str, Any]:
     asked = {**asked_of(arguments), "code": code_version()}
     async with opened(database_url, "tune", asked, lambda c: features.settled(c, arguments.to)) as run:
-        if run.row.state == "done" and run.row.result is not None:
-            return run.row.result
+        before = run.row.result if run.row.state == "done" else None
+        if before is not None and await datasets.is_there(run.connection, before["dataset"]):
+            return before
         sha256 = await dataset_of(run, arguments)
         found, _ = await datasets.load(run.connection, sha256)
         rows = found.row_count - round(found.row_count * arguments.later)

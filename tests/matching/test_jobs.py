@@ -12,9 +12,11 @@ from matching import dataset
 from matching.decisions import LeakError
 from matching.jobs import command, features, run, train
 from matching.jobs.command import JobError
+from matching.jobs.engine import code_version
 from matching.pair_features import FEATURES
-from storage import datasets, erasing_matching, retention
+from storage import datasets, erasing_matching, registry, retention
 from storage.jobs import RunTakenError
+from storage.offsets import Offset
 from storage.registry import ErasedError, PrunedError
 
 
@@ -179,6 +181,56 @@ async def test_who_leaves_is_in_no_dataset_and_who_is_erased_is_trained_on_by_no
         assert not (await datasets.find(connection, without["dataset"])).is_erased
     with pytest.raises(ErasedError, match="build the features again"):
         await train.main(database_url, asked(train, "--dataset", whole["dataset"]))
+
+
+async def test_features_asked_for_again_after_somebody_left_are_others(pool, database_url, town):
+    """What they left says: build the features again. That must not give the same ones."""
+    whole = await features.main(database_url, asked(features))
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("UPDATE users SET status = 'deleting' WHERE id = $1", town.ids[0])
+        await erasing_matching.mark(connection, town.ids[0])
+    again = await features.main(database_url, asked(features))
+    assert again["run"] == whole["run"]
+    assert again["dataset"] != whole["dataset"]
+    assert again["people"] == 39
+
+
+async def test_a_training_asked_for_again_after_an_erasure_is_another_one(pool, database_url, town):
+    """Nothing was decided since, so it is the same run; but the model that it made may not serve any more."""
+    arguments = asked(train, "--later", "0.99")
+    parameters = {**run.asked_of(arguments), "code": code_version()}
+
+    def resolve(connection):
+        return features.settled(connection, None)
+
+    async def made():
+        return b"a model", {}
+
+    async with run.opened(database_url, "train", parameters, resolve) as at:
+        built = await features.build(at, Offset(), Offset.parse(at.parameters["to"]), (), 0)
+        await at.step("fit", made)
+
+        async def register(connection):
+            sha256 = built["dataset"]
+            version = await registry.add_version(
+                connection, "people", b"a model", lineage={}, metrics={}, dataset_sha256=sha256
+            )
+            return {"version": version}
+
+        version = await at.commit("register", register)
+        await run.finished(at, version)
+    assert (await train.main(database_url, arguments))["version"] == version["version"]
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("UPDATE users SET status = 'deleting' WHERE id = $1", town.ids[0])
+        await erasing_matching.mark(connection, town.ids[0])
+    with pytest.raises(JobError, match="6 rows to train on"):  # so it has begun
+        await train.main(database_url, arguments)
+    async with run.opened(database_url, "train", parameters, resolve) as at:
+        found = await at.done("dataset")
+        assert found.result["dataset"] != built["dataset"]
+        assert found.result["people"] == 39
+        assert await at.done("fit") is None
+        assert await at.done("register") is None
 
 
 async def test_a_dataset_that_never_was_is_refused(database_url):
