@@ -54,5 +54,5 @@ class Departing:
                 return
         await self._shares.see_off(user)
         await self._stays.see_off(user)
-        await self._forgetting.erase_stored(slot_of("user", user), user)
+        await self._forgetting.erase_departed(slot_of("user", user), user)
         await erase_if_due(self._shard.pool, user, datetime.fromtimestamp(self._shard.now_ms() / 1000, UTC))

@@ -40,17 +40,25 @@ class Forgetting:
 
     async def erase(self, activation: Activation) -> None:
         """Gone when this returns; the log's own rows are void and leave it within minutes. Raises what the
-        stores raise: some of it may be left then.
+        stores raise: some of it may be left then. What is known against a prober is no place, and stays.
         """
         self.begins(activation)
-        await self.erase_stored(activation.slot, activation.key)
+        await self._erase_stored(activation.slot, activation.key)
 
-    async def erase_stored(self, slot: int, user: str) -> None:
-        """The same for somebody who is not live here."""
+    async def erase_account(self, activation: Activation) -> None:
+        """The same of somebody who is no more, and what is known against them."""
+        self.begins(activation)
+        await self.erase_departed(activation.slot, activation.key)
+
+    async def erase_departed(self, slot: int, user: str) -> None:
+        """The same of somebody who is not live here."""
+        await probing.forget(self._shard.valkey, user)
+        await self._erase_stored(slot, user)
+
+    async def _erase_stored(self, slot: int, user: str) -> None:
         self._places.drop(slot, user)
         self._restoring.forget(user)
         await positions.forget(self._shard.valkey, slot, user)
-        await probing.forget(self._shard.valkey, user)
         logged_: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         fixes = np.zeros(1, dtype=FIXES)
         row = logged(user, slot, self._shard.router.epoch_of(slot), self._shard.now_ms(), ERASED, fixes)

@@ -38,6 +38,7 @@ from actors.visit_keeping import VisitKeeper
 from actors.visits import restored
 from geo.fixes import Fix
 from geo.intake import JUMP, LIVE, OUTCOME_OF, STALE, rows_of
+from geo.probing import FORGOTTEN
 from storage import streams
 from storage.ids import is_id
 from storage.positions import LoggedRows
@@ -303,7 +304,7 @@ class UserHost:
             self._online.refreshed(activation)
             asker.answer({})
             self._forgetting.begins(activation)
-            self._shard.spawn(self._forgetting.erase(activation))
+            self._shard.spawn(self._forgetting.erase_account(activation))
             self._shard.deactivate(activation)
             return
         state.record = record
@@ -332,6 +333,8 @@ class UserHost:
         state: UserState = activation.state
         self._moved.take(activation)
         location, now_ms = state.location, self._shard.now_ms()
+        if location.last is not None:
+            state.probing.note(FORGOTTEN, now_ms)
         location.last = location.held = location.shown = None
         location.look()
         self.stays.forget(activation.key)

@@ -13,6 +13,9 @@ HELD = 1
 TELEPORT = 3
 """What it weighs when the next fix agrees with a held one: a flight does that once or twice."""
 
+FORGOTTEN = HELD + TELEPORT
+"""What it weighs when somebody has their place forgotten: the next may be anywhere, as after a jump."""
+
 LIMIT = 10
 """So much within an hour is too much: the third place that nobody could have gone to, or ten glitches."""
 

@@ -1,6 +1,6 @@
 """Who can't be where they say, and who looks too often (GEO-23)."""
 
-from geo.probing import HELD, HOUR_MS, TELEPORT, Probing
+from geo.probing import FORGOTTEN, HELD, HOUR_MS, TELEPORT, Probing
 
 
 def test_the_third_place_that_nobody_could_have_gone_to_is_too_much_for_an_hour() -> None:
@@ -33,6 +33,14 @@ def test_many_glitches_within_an_hour_are() -> None:
     for number in range(10):
         assert not probing.is_limited
         probing.note(HELD, number)
+    assert probing.is_limited
+
+
+def test_the_third_time_that_a_place_is_forgotten_is_too() -> None:
+    probing = Probing()
+    for number in range(3):
+        assert not probing.is_limited
+        probing.note(FORGOTTEN, number)
     assert probing.is_limited
 
 

@@ -1,7 +1,10 @@
 """My history of positions over HTTP: for me alone, page by page, and forgotten when I say so (GEO-24)."""
 
+import asyncio
 import struct
 import time
+
+import h3
 
 PATH = "/v1/me/positions"
 BERLIN = (52.52, 13.405)
@@ -54,6 +57,28 @@ async def test_what_is_forgotten_is_nowhere_and_the_next_fix_begins_anew(engine)
     assert await engine.pool.fetchval("SELECT count(*) FROM trails") == 0
     await walk(ada, 1, start_ms)
     assert [t_ms for _, t_ms in told(await ada.get(PATH))] == [start_ms]
+
+
+async def test_forgetting_is_no_way_to_be_everywhere_at_once(engine):
+    """GEO-23: who forgets where they are, to be somewhere else at once, soon sees no more than a city."""
+    ada, *others = await engine.people(5)
+    for number, other in enumerate(others):
+        await other.post("/v1/positions", fix_at(number), 200)
+    for number in range(4):
+        if number:
+            await ada.delete(PATH)
+        await ada.post("/v1/positions", fix_at(number), 200)
+        async with asyncio.timeout(30):
+            while not (found := (await ada.get("/v1/people/near?radius_m=500"))["items"]):
+                await asyncio.sleep(0.05)
+        assert [item["user"] for item in found] == [others[number].user]
+        wanted = (5, "<10") if number == 3 else (8, "<1")
+        assert (h3.get_resolution(found[0]["cell"]), found[0]["band"]) == wanted
+
+
+def fix_at(place):
+    """A fix in one of several cities, hundreds of kilometres apart, now."""
+    return {"lat": -40.0 + 3 * place, "lon": 20.0, "acc_m": 5, "t_ms": round(time.time() * 1_000)}
 
 
 async def test_the_database_holds_no_position_that_can_be_read(engine):
