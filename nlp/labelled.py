@@ -46,6 +46,13 @@ class Labelled:
             tuple(self.texts[row] for row in chosen), self.labels, self.targets[list(chosen)], self.sha256
         )
 
+    def joined(self, other: "Labelled") -> "Labelled":
+        """Return the texts of both; ValueError if their label sets differ."""
+        if self.labels != other.labels:
+            raise ValueError(f"labels {self.labels} and {other.labels} differ")
+        targets = np.concatenate([self.targets, other.targets])
+        return Labelled(self.texts + other.texts, self.labels, targets, {**self.sha256, **other.sha256})
+
     def counts(self) -> dict[str, int]:
         return dict(zip(self.labels, self.targets.sum(axis=0).astype(int).tolist(), strict=True))
 

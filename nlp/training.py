@@ -18,6 +18,8 @@ METHODS = ("auto", "fine-tune", "frozen")
 RISK = 0.1
 """Of what a head answers at most this share is wrong on the validation texts; else it abstains."""
 FEWEST_TEXTS = 8
+CHECKPOINT = "checkpoint.pt"
+CHECKPOINT_OF_REFIT = "checkpoint-of-refit.pt"
 
 Progress = Callable[[str], None]
 
@@ -32,6 +34,10 @@ class Settings:
     folder: Path | None = None
     """Where a fine-tuning keeps its checkpoint; a killed one goes on from it."""
     threads: int = 1
+    refit: bool = False
+    """Whether, once all is chosen on the validation texts, the head is trained anew on these too: then they
+    judge nothing any more.
+    """
     harmful: tuple[str, ...] = ()
     """Labels that a room's policy takes for harm (nlp/verdicts.py); none: by their names."""
 
@@ -48,15 +54,44 @@ class Fitted:
 
 
 def train(name: str, train: Labelled, val: Labelled, settings: Settings, progress: Progress) -> Head:
-    """Return a head trained on `train`, calibrated and thresholded on `val`."""
+    """Return a head trained on `train`, calibrated and thresholded on `val`; with `settings.refit` then
+    trained anew on both, with what was chosen.
+    """
     _check(train, val)
     if strange := set(settings.harmful) - set(train.labels):
         raise ValueError(f"harmful: {', '.join(sorted(strange))}; labels are {', '.join(train.labels)}")
     method = chosen_method(settings.method)
+    settings = replace(settings, method=method)
     progress(
         f"{name}: {len(train)} texts to train on, {len(val)} to choose on, {method}, seed {settings.seed}"
     )
-    if method == "fine-tune":
+    head, about = _fitted(name, train, val, settings, progress)
+    head, figures_on_val = calibrated(head, val, settings.risk)
+    card = {
+        "task": name,
+        "method": method,
+        "seed": settings.seed,
+        "language": "English; abstains from what does not look it",
+        "tokens_read": TOKENS_READ,
+        "train": {"texts": len(train), "labels": train.counts(), "sha256": train.sha256},
+        "val": {"texts": len(val), "labels": val.counts(), "sha256": val.sha256, **figures_on_val},
+        "training": about,
+        "refit": None,
+    }
+    if settings.refit:
+        progress(f"macro-F1 {figures_on_val['macro_f1']:.4f} on validation texts; now once more with these")
+        last, card["refit"] = _fitted(name, train.joined(val), None, settings, progress)
+        head = replace(last, temperature=head.temperature, threshold=head.threshold, cuts=head.cuts)
+    if settings.harmful:
+        card["harmful"] = settings.harmful
+    return replace(head, card=card)
+
+
+def _fitted(
+    name: str, train: Labelled, val: Labelled | None, settings: Settings, progress: Progress
+) -> tuple[Head, dict[str, Any]]:
+    """Return a head that is not calibrated yet, and what is to be said of its training."""
+    if settings.method == "fine-tune":
         wait_asleep()
         from nlp.finetune import fine_tuned  # noqa: PLC0415 - needs the extra
 
@@ -75,20 +110,13 @@ def train(name: str, train: Labelled, val: Labelled, settings: Settings, progres
         lexical_share=fitted.share,
         several=train.several,
     )
-    head, figures_on_val = calibrated(head, val, settings.risk)
-    card = {
-        "task": name,
-        "method": method,
-        "seed": settings.seed,
-        "language": "English; abstains from what does not look it",
-        "tokens_read": TOKENS_READ,
-        "train": {"texts": len(train), "labels": train.counts(), "sha256": train.sha256},
-        "val": {"texts": len(val), "labels": val.counts(), "sha256": val.sha256, **figures_on_val},
-        "training": fitted.about,
-    }
-    if settings.harmful:
-        card["harmful"] = settings.harmful
-    return replace(head, card=card)
+    return head, fitted.about
+
+
+def forget(folder: Path) -> None:
+    """Remove the checkpoints of a training that is written."""
+    for name in (CHECKPOINT, CHECKPOINT_OF_REFIT):
+        (folder / name).unlink(missing_ok=True)
 
 
 def chosen_method(method: str) -> str:

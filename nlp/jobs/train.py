@@ -7,6 +7,8 @@ macro-F1 is better than the champion's by more than one bootstrap standard error
 calibration error at most 0.05 above what chance makes it on as many texts. The first champion to beat is the
 baseline: always the commonest label. A champion with other labels can't be compared: then only --force moves
 it. Exit code 2: trained and registered, but refused at the gate.
+With --judge-text the head that is registered was trained anew on the validation texts too, once all was
+chosen on them; without, the gate judges on these, so they stay untrained on.
 Resumable: asked for again with the same files, seed and method, it goes on: a fine-tuning after its last
 epoch (--work), a finished training with what it stored. Nothing of people on the engine is
 read: the data is given.
@@ -28,7 +30,7 @@ from nlp.encoder import MissingExtraError
 from nlp.labelled import Labelled
 from nlp.models import Head, Heads
 from nlp.train import add_settings
-from nlp.training import Settings, chosen_method, evaluated, train
+from nlp.training import Settings, chosen_method, evaluated, forget, train
 from storage import registry
 from storage.registry import BASELINE
 
@@ -39,7 +41,8 @@ CODE = Path(__file__).parent.parent
 def _fitted(asked: argparse.Namespace, method: str, folder: Path, run: Run) -> bytes:
     data, val = _data(asked)
     folder.mkdir(parents=True, exist_ok=True)
-    settings = Settings(asked.seed, method, asked.risk, folder, asked.threads, tuple(asked.harmful))
+    refit = asked.judge_text is not None  # else the gate judges on the validation texts
+    settings = Settings(asked.seed, method, asked.risk, folder, asked.threads, refit, tuple(asked.harmful))
     return Heads([train(asked.task, data, val, settings, run.tell)]).save(folder / "model.zip")
 
 
@@ -71,6 +74,7 @@ async def _trained(run: Run, asked: argparse.Namespace, method: str, folder: Pat
         return await asyncio.to_thread(_fitted, asked, method, folder, run), {"method": method}
 
     packed = await run.step("fit", make)
+    forget(folder)
     head = Heads.load(packed).heads[asked.task]
     judging = await asyncio.to_thread(_judging, asked, head)
     against, champion = await _champion(run.connection, asked.task)

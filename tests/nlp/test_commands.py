@@ -2,9 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from nlp import evaluate, train
+from nlp import evaluate, frozen, train
 from nlp.extra import missing
 from nlp.models import Heads
 
@@ -50,6 +51,27 @@ def test_the_same_seed_gives_the_same_model(trained, capsys):
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     first = json.loads((folder / "out" / "seed-0" / "card.json").read_text("utf-8"))
     assert found["sha256"]["model"] == first["sha256"]
+
+
+def test_the_last_training_reads_the_validation_texts_too(trained, feelings, tmp_path, capsys):
+    """Figures and thresholds are those of the training before it; without --refit it is left out."""
+    folder, given = trained
+    asked = ["emotion", *given, "--method", "frozen"]
+    assert train.main([*asked, "--no-refit", "--out", str(tmp_path)]) == 0
+    alone = json.loads(capsys.readouterr().out.splitlines()[-1])
+    first, both = (
+        Heads.load(tmp_path).heads["emotion"],
+        Heads.load(folder / "out" / "seed-0").heads["emotion"],
+    )
+    assert first.card["refit"] is None
+    assert both.card["refit"]
+    assert both.card["val"] == first.card["val"]
+    assert both.card["val"]["macro_f1"] == alone["val"]["macro_f1"]
+    assert (both.temperature, both.threshold) == (first.temperature, first.threshold)
+    data = feelings[0].joined(feelings[1])
+    again = frozen.dense(both.encoder.pooled(data.texts), data, 0)
+    assert np.allclose(both.weights, again.weights, atol=1e-5)
+    assert not np.allclose(first.weights, again.weights, atol=1e-2)
 
 
 def test_what_cannot_be_is_refused_with_the_reason(trained, capsys):

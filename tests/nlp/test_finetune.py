@@ -48,6 +48,21 @@ def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(parts, recipe,
     assert np.array_equal(weights(again), weights(whole))
 
 
+def test_without_validation_texts_the_last_epoch_is_taken(parts, recipe, feelings, tmp_path):
+    _, finetune = parts
+    training = finetune.Training(feelings[0], None, 7, recipe)
+    assert [training.run_epoch(), training.run_epoch()] == [None, None]
+    training.keep(tmp_path / "checkpoint.pt")
+    training.use_best()
+    average = np.concatenate([training._average[name].numpy().ravel() for name, _ in training._trained()])
+    assert np.array_equal(weights(training), average)
+    again = finetune.Training(feelings[0], None, 7, recipe)
+    assert again.resume(tmp_path / "checkpoint.pt")
+    again.use_best()
+    assert np.array_equal(weights(again), average)
+    assert not finetune.Training(*feelings, 7, recipe).resume(tmp_path / "checkpoint.pt")
+
+
 def test_a_checkpoint_of_another_training_is_not_taken_up(parts, recipe, feelings, tmp_path):
     _, finetune = parts
     finetune.Training(*feelings, 7, recipe).keep(tmp_path / "checkpoint.pt")
@@ -94,4 +109,4 @@ def test_the_command_killed_half_way_goes_on_and_ends(feelings, tmp_path):
     second = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "going on from checkpoint.pt" in second.stderr
     assert (tmp_path / "out" / "model.zip").exists()
-    assert not (tmp_path / "out" / "checkpoint.pt").exists()
+    assert not list((tmp_path / "out").glob("checkpoint*"))

@@ -64,6 +64,17 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, texts, labels, said):
         read(files["texts"], files["labels"])
 
 
+def test_texts_of_two_files_are_joined_if_their_labels_are_the_same(tmp_path):
+    files = written(tmp_path, one="a\nb\n", of_one="joy\nanger\n", two="c\n", of_two="joy\n")
+    one = read(files["one"], files["of_one"])
+    both = one.joined(read(files["two"], files["of_two"], known=one.labels))
+    assert both.texts == ("a", "b", "c")
+    assert both.single.tolist() == [1, 0, 1]
+    assert set(both.sha256) == {"one.txt", "of_one.txt", "two.txt", "of_two.txt"}
+    with pytest.raises(ValueError, match="differ"):
+        one.joined(read(files["two"], files["of_two"]))
+
+
 def test_a_label_that_the_model_does_not_know_is_refused(tmp_path):
     files = written(tmp_path, texts="a\nb\n", labels="joy\nenvy\n")
     with pytest.raises(ValueError, match=r"labels.txt holds envy: labels known here are anger, joy"):
