@@ -26,8 +26,13 @@ the validation texts, SHA-256 of data and model, seed. Progress goes to standard
 
 files
 {(labelled.__doc__ or "").split(chr(10) * 2, 1)[1].rstrip()}
-  The label set is what the training labels hold. Texts with several labels make a head that says several.
-  TweetEval and GoEmotions: see the README of the data for where they come from.
+  The label set is what the training labels hold. If one text of them has several labels, or none, the head
+  says each label by itself (a logistic each, with a cut of its own, chosen on the validation texts);
+  else it says one of them (softmax).
+  TweetEval (github.com/cardiffnlp/tweeteval): --train-text train_text.txt --train-labels train_labels.txt …
+  with numbers, one a text; --names anger,joy,optimism,sadness names them.
+  GoEmotions (CC BY 4.0): --train-text train.tsv --val-text dev.tsv --mapping emotions.txt; its columns are
+  text, numbers with commas between, id; one text in eleven has more than one label.
 
 method
   fine-tune  all of MiniLM but its word vectors is trained (torch, the extra `train`), exported to ONNX;
@@ -80,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         default=None,
         help=f"train anew on training and validation texts once all is chosen (default: of up to "
-        f"{REFIT_BELOW:,} training texts; more gain nothing by it)",
+        f"{REFIT_BELOW:,} training texts; of more it takes long for little)",
     )
     parser.add_argument("--json", action="store_true", help="as always: one JSON object is the last line")
     return parser

@@ -52,6 +52,22 @@ async def test_what_is_no_better_is_refused_and_what_serves_stays(pool, database
         assert await registry.rollback(connection, "emotion", moved_by="a test") == "emotion-1"
 
 
+async def test_texts_that_the_gate_judges_on_are_not_trained_on(
+    pool, database_url, given, feelings, tmp_path
+):
+    """The last training takes the validation texts too only where others are given to judge on."""
+    third = feelings[0].rows(range(0, len(feelings[0]), 2))
+    texts, labels = tmp_path / "third.txt", tmp_path / "third.labels"
+    texts.write_text("".join(f"{text}!\n" for text in third.texts), "utf-8")
+    labels.write_text("".join(f"{third.labels[one]}\n" for one in third.single), "utf-8")
+    alone = (await ran(database_url, given))["version"]
+    judged = await ran(database_url, given, "--judge-text", str(texts), "--judge-labels", str(labels))
+    async with pool.acquire() as connection:
+        card = {row.version: row.card for row in await registry.versions(connection, "emotion")}
+    assert card[alone]["refit"] is None
+    assert card[judged["version"]]["refit"]
+
+
 async def test_a_job_killed_after_training_does_not_train_again(database_url, given, monkeypatch, capsys):
     with monkeypatch.context() as dies:
         dies.setattr(gate, "verdict", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
