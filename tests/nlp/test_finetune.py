@@ -73,6 +73,27 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(parts, recipe, feeling
     assert not finetune.Training(fewer, val, 7, recipe).resume(tmp_path / "checkpoint.pt")
 
 
+def test_two_readings_differ_by_their_divergences(parts, recipe, feelings):
+    import torch  # noqa: PLC0415 - the extra
+
+    train, val = feelings
+    one, other = torch.randn(5, 2), torch.randn(5, 2)
+    first, second = (torch.distributions.Categorical(logits=logits) for logits in (one, other))
+    expected = torch.distributions.kl_divergence(first, second) + torch.distributions.kl_divergence(
+        second, first
+    )
+    single = parts[1].Training(train, val, 7, recipe)
+    assert torch.allclose(single._difference(one, other), expected.mean() / 2, atol=1e-6)
+    targets = train.targets.copy()
+    targets[0] = 1
+    both = parts[1].Training(replace(train, targets=targets), val, 7, recipe)
+    first, second = (torch.distributions.Bernoulli(logits=logits) for logits in (one, other))
+    expected = torch.distributions.kl_divergence(first, second) + torch.distributions.kl_divergence(
+        second, first
+    )
+    assert torch.allclose(both._difference(one, other), expected.mean() / 2, atol=1e-6)
+
+
 def test_onnx_says_what_torch_says(parts, recipe, feelings):
     export, finetune = parts
     training = finetune.Training(*feelings, 7, recipe)
