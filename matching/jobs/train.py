@@ -237,7 +237,9 @@ async def main(database_url: str, arguments: argparse.Namespace) -> dict[str, An
                 await run.forget_all()
                 if arguments.dataset is not None or not tries_left:
                     raise
-                run.tell("the dataset is not there any more (somebody was erased): from the start")
+                run.tell(
+                    "somebody was erased meanwhile, or the data was pruned: from the start, without them"
+                )
         raise AssertionError
 
 
