@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from actors import messages as wire
 from actors.ghosts import ghost_mode, told_fix
-from geo.privacy import Precision, Shown
+from geo.cells import resolution_of
+from geo.privacy import Precision, Shown, resolution_at
 from geo.sharing import SharedPlace, shared_place
 
 if TYPE_CHECKING:
@@ -117,8 +118,23 @@ def _look(state: UserState, given: Given, now_ms: int) -> bool:
     elif before is not None and ghost_mode(state, now_ms) == "frozen":
         given.place = {**before, "t": fix.t_ms}
     else:
-        given.place, given.shown = shared_place(fix, Precision(given.precision), given.shown)
+        precision = Precision(given.precision)
+        seen = given.shown or _seen_elsewhere(state, precision, now_ms)
+        given.place, given.shown = shared_place(fix, precision, seen)
     return given.place != before
+
+
+def _seen_elsewhere(state: UserState, precision: Precision, now_ms: int) -> Shown | None:
+    """The cell of this size that somebody is told of already. Where a person stands beside it, a snap begun
+    anew would be the next cell, and both together say on which edge that is (GEO-21).
+    """
+    res, haunt = resolution_at(precision), state.haunt.cell
+    if ghost_mode(state, now_ms) is None:
+        others = [state.shown, state.fine]
+    else:
+        others = [None if haunt is None else Shown(haunt)]
+    others += [given.shown for given in state.shares.given.values()]
+    return next((each for each in others if each is not None and resolution_of(each.cell) == res), None)
 
 
 def _may_look(state: UserState, given: Given, viewer: str, now_ms: int) -> bool:

@@ -86,6 +86,11 @@ def snap(lat: float, lon: float, precision: Precision) -> Coarse | None:
     return coarse(cell_of(lat, lon, _RESOLUTION[precision]))
 
 
+def resolution_at(precision: Precision) -> int | None:
+    """Return the resolution of the cells of a precision; None when hidden."""
+    return _RESOLUTION.get(precision)
+
+
 def strangers_resolution(precision: Precision) -> int | None:
     """Return the finest resolution at which strangers may know of a person, whatever was asked; None: hidden.
 

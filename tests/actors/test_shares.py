@@ -8,6 +8,8 @@ from sharing import BERLIN, apart, ends, ends_told, kinds, me, move, rows, share
 from actors import messages as wire
 from actors.placement import slot_of
 from actors.protocol import EngineError, ErrorCode
+from geo.cells import cell_of, centre_of
+from geo.coordinates import LatLng
 from identity.connections import Action
 from identity.pairs import act
 from storage.ids import new_id
@@ -56,6 +58,25 @@ async def test_a_coarse_share_shows_a_cell_s_centre(small):
     assert {**later, "t": 0} == {**shown, "t": 0}
 
 
+async def test_a_coarse_share_begins_with_the_cell_that_others_see(small):
+    """GEO-21: just over an edge, near shows the cell before; another one in a share would tell of it."""
+    ann = await small.person()
+    bob = await apart(small, [ann])
+    cem = await apart(small, [ann])
+    now = small.shards[0].now_ms() - 300_000
+    await move(small, ann, 0, now)
+    home = cell_of(*BERLIN, 8)
+    over_m = next(m for m in range(0, 2_000, 10) if cell_of(BERLIN[0] + m / 111_200, BERLIN[1], 8) != home)
+    lat = await move(small, ann, over_m + 10, now + 60_000)
+    assert cell_of(lat, BERLIN[1], 8) != home
+    for other, precision in ((bob, "r8"), (cem, "r8"), (bob, "r7"), (cem, "r7")):
+        one = await share(small, ann, other, precision=precision)
+        page = await small.subscribe(f"share:{one}@{other}#{one}", other, one)
+        shown = page["state"][0][1]
+        cell = home if precision == "r8" else cell_of(lat, BERLIN[1], 7)
+        assert LatLng(shown["lat"], shown["lon"]) == centre_of(cell)
+
+
 async def test_the_sharer_is_told_once_of_each_viewer_and_knows_who_looks(small):
     ann = await apart(small)
     bob = await apart(small, [ann])
@@ -70,7 +91,7 @@ async def test_the_sharer_is_told_once_of_each_viewer_and_knows_who_looks(small)
     async def watchers():
         return (await small.ask(wire.WatchersQuery(0, ann)))[one]
 
-    for _ in range(100):
+    for _ in range(1_500):
         if not await watchers():
             break
         await small.pool.execute("SELECT pg_sleep(0.02)")

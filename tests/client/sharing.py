@@ -82,7 +82,7 @@ async def until_told(small, user, kind):
     async def there():
         return kind in await types(small, user)
 
-    for _ in range(200):
+    for _ in range(1_500):
         if await there():
             return
         await small.pool.execute("SELECT pg_sleep(0.02)")
