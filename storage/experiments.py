@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import inf
 from typing import Any, Literal
 
 UnitKind = Literal["person", "cell", "community"]
@@ -97,8 +98,8 @@ async def begin(  # noqa: PLR0917 - a row
     """
     if unit not in UNITS:
         raise ExperimentError(f"the unit is one of {', '.join(UNITS)}")
-    if len(variants) < 2 or any(not each.share > 0 for each in variants.values()):
-        raise ExperimentError("an experiment has two variants or more, each with a share above 0")
+    if len(variants) < 2 or any(not 0 < each.share < inf for each in variants.values()):
+        raise ExperimentError("an experiment has two variants or more, each with a finite share above 0")
     wrong = {each.alias for each in variants.values() if each.alias not in {None, *ALIASES}}
     if wrong:
         raise ExperimentError(f"a variant is served by {' or '.join(ALIASES)}")

@@ -251,7 +251,7 @@ async def test_the_report_counts_what_the_exposed_did_since_and_before(pool, sit
 
 
 async def test_what_can_not_be_an_experiment_is_refused_in_a_sentence(pool, site):
-    for wrong in ("new", "new=x", "new=1:shadow", "new=0"):
+    for wrong in ("new", "new=x", "new=1:shadow", "new=0", "new=inf", "new=nan"):
         with pytest.raises(JobError):
             await experiment.main(site, asked(*BEGIN_NEW[:5], "--variant", wrong))
     with pytest.raises(JobError, match="no experiment"):
