@@ -17,17 +17,22 @@ def auc(labels: Floats, scores: Floats) -> float:
 
 
 def ndcg(lists: Integers, labels: Floats, scores: Floats, k: int) -> float:
-    """Return nDCG@k, the mean over lists.
+    """Return nDCG@k, the mean over lists; of equal scores what a random order of them gives on average
+    (McSherry and Najork 2008), so that the order of rows tells nothing.
 
     `lists[r]` names the list of row r. Lists without a positive or without a negative are left out: every
     order of them is the best. Gain 1 for a positive, discount 1/log2(1 + place) (Järvelin and Kekäläinen
     2002).
     """
     order = np.lexsort([-scores, lists])
-    starts = np.flatnonzero(np.diff(lists[order], prepend=lists[order][:1] - 1))
+    begins = np.diff(lists[order], prepend=lists[order][:1] - 1) != 0
+    starts = np.flatnonzero(begins)
+    differs = np.r_[True, scores[order][1:] != scores[order][:-1]][: len(order)]
+    tied = np.cumsum(begins | differs) - 1
+    shared = (np.bincount(tied, weights=labels[order]) / np.bincount(tied))[tied] if len(order) else labels
     discounts = 1 / np.log2(np.arange(2, k + 2))
     found = []
-    for gains in np.split(labels[order], starts[1:]):
+    for gains in np.split(shared, starts[1:]):
         if 0 < gains.sum() < len(gains):
             best = discounts[: min(k, round(gains.sum()))].sum()
             found.append(float(gains[:k] @ discounts[: len(gains[:k])]) / float(best))

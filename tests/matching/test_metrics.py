@@ -28,9 +28,8 @@ def test_auc_of_one_kind_only_is_not_a_number():
 
 
 @settings(max_examples=40)
-@given(LABELS, st.permutations(range(30)))
-def test_ndcg_is_scikit_learns_on_lists_that_can_be_wrong(labels, order):
-    scores = np.array(order, dtype=np.float64)
+@given(LABELS, st.permutations(range(30)).map(lambda order: np.array(order, dtype=np.float64)) | SCORES)
+def test_ndcg_is_scikit_learns_on_lists_that_can_be_wrong_ties_and_all(labels, scores):
     lists = np.repeat([0, 1, 2], 10)
     expected = [
         ndcg_score([labels[lists == one]], [scores[lists == one]], k=5)
@@ -39,6 +38,14 @@ def test_ndcg_is_scikit_learns_on_lists_that_can_be_wrong(labels, order):
     ]
     assume(expected)
     assert ndcg(lists, labels, scores, 5) == pytest.approx(np.mean(expected))
+
+
+def test_rows_sorted_by_the_answer_tell_a_list_of_equal_scores_nothing():
+    labels = np.array([1.0, 1, 1, 0, 0, 0, 0, 0, 0, 0])
+    lists, same = np.zeros(10, dtype=np.int64), np.zeros(10)
+    found = [ndcg(lists, each, same, 5) for each in (labels, labels[::-1])]
+    assert found[0] == pytest.approx(found[1])
+    assert found[0] == pytest.approx(ndcg_score([labels], [same], k=5))
 
 
 def test_calibration_error_counts_the_gap_of_every_bin():
