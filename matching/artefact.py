@@ -10,10 +10,10 @@ from functools import cached_property
 
 import msgspec
 import numpy as np
-import xgboost
 
 from matching import pair_features
 from matching.arrays import Booleans, Floats
+from matching.boosting import xgboost
 from matching.drift import Reference
 from matching.explain import Reason, contributions, reasons
 from matching.rank import DirectedModel

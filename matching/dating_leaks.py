@@ -14,11 +14,10 @@ among one sex), and any leak that repeats an honest answer's pattern.
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.stats import rankdata
 
 from matching.arrays import Floats, Integers
 from matching.decisions import Decisions, LeakError
-from matching.metrics import auc
+from matching.metrics import auc, mean_ranks
 
 LIMIT = 0.35
 """Correlation of one answer with its person's outcome; the strongest honest one has .21 (one sex: .28)."""
@@ -61,7 +60,7 @@ def check_order(decisions: Decisions, order: Floats) -> None:
         place = np.zeros(len(label))
         for person in np.unique(side):
             rows = np.flatnonzero(side == person)
-            place[rows] = rankdata(order[rows]) / (len(rows) + 1)
+            place[rows] = mean_ranks(order[rows]) / (len(rows) + 1)
         found = max(found, abs(auc(label, place) - 0.5))
         weight = len(label)
     if found > ORDER_TELLS + BEYOND_CHANCE / np.sqrt(12 * max(weight, 1) / 4):
@@ -95,7 +94,7 @@ def told_by(values: Floats, outcome: Floats) -> float:
     """
     people = len(values)
     told = abs(float(np.corrcoef(values, outcome)[0, 1]))
-    told = max(told, abs(float(np.corrcoef(rankdata(values), outcome)[0, 1])))
+    told = max(told, abs(float(np.corrcoef(mean_ranks(values), outcome)[0, 1])))
     kinds, place = np.unique(values, return_inverse=True)
     if 2 < len(kinds) <= min(MOST_KINDS, people // 4):
         count = np.bincount(place)

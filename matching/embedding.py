@@ -7,14 +7,18 @@ decisions less what both rates say), and one of interests, for those who have no
 
 from dataclasses import dataclass
 
+# First: xgboost would take the C++ library that usearch brings for its own.
+from matching import boosting  # noqa: F401
+
+# isort: split
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
-from sklearn.utils.extmath import randomized_svd
 from usearch.index import Index
 
 from matching.arrays import Booleans, Floats
 from matching.sources import FACTORS, collaborative
+from matching.svd import leading_vectors
 from matching.tastes import Rows
 
 Singles = npt.NDArray[np.float32]
@@ -95,7 +99,7 @@ def interest_vectors(tags: npt.NDArray[np.int32], uses: npt.NDArray[np.int64], s
     found: Singles = np.zeros((len(tags), INTEREST_FACTORS), np.float32)
     factors = min(INTEREST_FACTORS, *rows.shape)
     if words.size:
-        left, strength, _ = randomized_svd(rows, factors, n_iter=2, random_state=seed)
+        left, strength, _ = leading_vectors(rows, factors, rounds=2, seed=seed)
         found[:, :factors] = np.sqrt(INTEREST_WEIGHT) * left * strength
     return found
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xgboost
 
 from matching.arrays import Booleans, Floats, Integers
+from matching.boosting import xgboost
 from matching.cold import standardise
 from matching.metrics import auc
 from matching.rank import logistic

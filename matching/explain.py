@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import xgboost
 
 from matching.arrays import Floats
+from matching.boosting import xgboost
 from matching.rank import DirectedModel
 from matching.shapley import TreeTables
 

@@ -1,14 +1,17 @@
 """The interest map: tags that go together, as groups with places on a plane (MATCH-7)."""
 
+from matching import boosting  # noqa: F401 - it hides scikit-learn while it is read
+
+# isort: split
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 from sklearn.cluster import KMeans
-from sklearn.utils.extmath import randomized_svd
 
 from matching.answers import InterestGroup, InterestMap
 from matching.arrays import Floats
 from matching.embedding import tag_matrix
+from matching.svd import leading_vectors
 
 FACTORS = 16
 MOST_GROUPS, MOST_TAGS_TOLD = 40, 12
@@ -59,7 +62,7 @@ def _tag_vectors(rows: csr_array, seed: int) -> Floats:
     factors = min(FACTORS, min(rows.shape) - 1)
     if factors < 1:
         return np.ones((rows.shape[1], 1))
-    _, strength, right = randomized_svd(rows, factors, n_iter=3, random_state=seed)
+    _, strength, right = leading_vectors(rows, factors, rounds=3, seed=seed)
     vectors: Floats = np.asarray(right.T * strength, dtype=np.float64)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return vectors

@@ -1,7 +1,6 @@
 """How good scores are: order, calibration, lists, and intervals of differences."""
 
 import numpy as np
-from scipy.stats import rankdata
 
 from matching.arrays import Floats, Integers
 
@@ -12,8 +11,15 @@ def auc(labels: Floats, scores: Floats) -> float:
     positives, negatives = int(positive.sum()), int((~positive).sum())
     if not positives or not negatives:
         return float("nan")
-    ranks = rankdata(scores)
+    ranks = mean_ranks(scores)
     return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def mean_ranks(values: Floats) -> Floats:
+    """Return the rank of each value from 1, equal ones the mean of theirs."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    found: Floats = (np.cumsum(count) - (count - 1) / 2)[place]
+    return found
 
 
 def ndcg(lists: Integers, labels: Floats, scores: Floats, k: int) -> float:

@@ -22,8 +22,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array, csr_matrix
-from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
+
+from matching.svd import leading_vectors
 
 METHODS = ("graph-filter", "als", "implicit")
 LIST = 20
@@ -60,7 +61,7 @@ class GraphFilter:
         of_person = np.maximum(np.asarray(visits.sum(axis=1)).ravel(), 1)
         of_place = np.maximum(np.asarray(visits.sum(axis=0)).ravel(), 1)
         smooth = _scaled(visits, of_person**-0.5, of_place**-0.5)
-        _, _, right = randomized_svd(smooth, rank, n_iter=3, random_state=seed)
+        _, _, right = leading_vectors(smooth, rank, rounds=3, seed=seed)
         out = (right * of_place**0.5).astype(np.float32)
         blurred = ((smooth @ out.T).T @ smooth).astype(np.float32)
         into = (right.T * of_place[:, None] ** -0.5).astype(np.float32)

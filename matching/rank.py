@@ -5,11 +5,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import xgboost
 
 from matching.arrays import Booleans, Floats, sigmoid
+from matching.boosting import xgboost
 from matching.cold import moments, scaled, standardise
-from matching.features import WARM_FROM
+from matching.tally import WARM_FROM
 
 TREES: dict[str, Any] = {
     "objective": "binary:logistic",

@@ -12,9 +12,9 @@ from typing import NamedTuple, Self
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import xgboost
 
 from matching.arrays import Floats, Integers
+from matching.boosting import xgboost
 
 QUESTIONS = 7
 """Of one tree at most."""

@@ -2,10 +2,10 @@
 
 import numpy as np
 from scipy.sparse import csr_array, vstack
-from sklearn.utils.extmath import randomized_svd
 
 from matching.arrays import Booleans, Floats, Integers
 from matching.shortlist import Singles, Sources
+from matching.svd import leading_vectors
 from matching.tally import RATES
 
 FACTORS = 16
@@ -59,7 +59,7 @@ def collaborative(
     of_rater, of_ratee = (np.maximum(np.bincount(side, minlength=people), 1) for side in (rater, ratee))
     weight = surprise * (of_rater[rater] * of_ratee[ratee]) ** -0.25
     matrix = csr_array((weight.astype(np.float32), (rater, ratee)), shape=(people, people))
-    left, strength, right = randomized_svd(matrix, FACTORS, n_iter=3, random_state=seed)
+    left, strength, right = leading_vectors(matrix, FACTORS, rounds=3, seed=seed)
     root = np.sqrt(strength)
     return (left * root).astype(np.float32), (right.T * root).astype(np.float32)
 

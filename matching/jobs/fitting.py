@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 import ray
-import xgboost
 from threadpoolctl import threadpool_limits
 
 from matching import artefact, dataset, rank
 from matching.arrays import Booleans, Floats
 from matching.artefact import PeopleModel
+from matching.boosting import xgboost
 from matching.jobs.engine import connect
 from matching.judge import matrix
 from matching.pair_features import FEATURES, HISTORY, blanked

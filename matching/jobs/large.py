@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import ray.train
-import xgboost
 from ray.train.xgboost import XGBoostTrainer
 
 from matching import dataset
 from matching.arrays import Booleans
+from matching.boosting import xgboost
 from matching.jobs.engine import site
 from matching.jobs.fitting import inputs_of, latest, loaded, written
 from matching.pair_features import HISTORY

@@ -16,11 +16,11 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import xgboost
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
 from matching import dataset
+from matching.boosting import xgboost
 from matching.jobs import command, features
 from matching.jobs.engine import code_version, site
 from matching.jobs.fitting import loaded
