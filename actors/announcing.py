@@ -114,8 +114,8 @@ def announce_again(state: UserState, regions: set[str], now_ms: int) -> list[Use
 
 def _refine(state: UserState) -> bool:
     """Follows the cell that matches are shown who are granted res 9; whether it is another one now."""
-    last, before = state.last, state.fine
-    if last is None or state.record.visibility_precision not in FINE:
+    before = state.fine
+    if state.record.visibility_precision not in FINE or (last := state.last) is None:
         state.fine = None
     else:
         state.fine = stick(before, LatLng(last.lat, last.lon), RES_FINE, last.t_ms)

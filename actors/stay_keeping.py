@@ -142,12 +142,13 @@ class StayKeeping:
 
     def expire(self, state: UserState, now_ms: int) -> None:
         """Stores how far a stay has come when its person fell silent."""
-        if state.last is None or now_ms - state.last.t_ms < state.position_ttl_ms:
+        last_ms = state.location.t_ms
+        if not last_ms or now_ms - last_ms < state.position_ttl_ms:
             return
         row = self._rows.get(state.user)
-        if row is None or state.own_stay.told_ms == state.last.t_ms:
+        if row is None or state.own_stay.told_ms == last_ms:
             return
-        state.own_stay.told_ms = state.last.t_ms
+        state.own_stay.told_ms = last_ms
         stay = self._stays.get(row)
         if stay is not None and stay.is_stay:
             self._put([StayChange(state.user, Turn.LASTS, stay)])

@@ -14,6 +14,7 @@ import os
 import random
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,10 +91,17 @@ class Growth:
             self.close()
             before = Row(row.panel, row.city, 0, row.side_m, 0)
         ground = Ground(row.side_m, lon=-170.0 + _PLACES_DEG * row.city)
-        fenced(self._city, ground, row.fences - before.fences, chance, f"{row.fences} in {row.city}")
+        meanwhile = self._idle if self._load is None else self._load.look_after
+        with ThreadPoolExecutor(1) as beside:
+            name = f"{row.fences} in {row.city}"
+            making = beside.submit(
+                fenced, self._city, ground, row.fences - before.fences, random.Random(1), name
+            )
+            while not wait([making], 0.1).done:
+                meanwhile()
+            making.result()
         walking, walked = (min(each.people, given.connected) for each in (row, before))
         came = row.people - before.people - (walking - walked)
-        meanwhile = (lambda: None) if self._load is None else self._load.look_after
         passed_by = pass_by(self._city, ground, came, chance, meanwhile)
         if self._load is None:
             self._load = CityLoad(self._city, ground, walking, 0, chance)
@@ -107,6 +115,9 @@ class Growth:
             "people": row.people, "connected": walking, "side_m": row.side_m, "fences": row.fences,
             "cpu_us": round(cost_us, 2), "passed_by": passed_by, **found,
         }  # fmt: skip
+
+    def _idle(self) -> None:
+        """Nobody is there to be looked after."""
 
     def close(self) -> None:
         """The people who are connected leave."""

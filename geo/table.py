@@ -214,7 +214,7 @@ class Location:
     def t_ms(self) -> int:
         """The time of the last accepted fix; 0 before the first."""
         if self.table is not None:
-            return int(self.table.times_ms[self.row])
+            return int(self.table.times_ms[self.row]) if self.table.flags[self.row] & LAST else 0
         return 0 if self._last is None else self._last.t_ms
 
     @property

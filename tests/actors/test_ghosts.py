@@ -45,10 +45,11 @@ async def places_saved(small, user):
 
 
 async def until_near(small, viewer, wanted):
-    for _ in range(200):
+    """At most 100 looks: more at once than 120 would be refused."""
+    for _ in range(100):
         if await near(small, viewer) == wanted:
             return
-        await small.pool.execute("SELECT pg_sleep(0.02)")
+        await small.pool.execute("SELECT pg_sleep(0.2)")
     raise AssertionError((wanted, await near(small, viewer)))
 
 

@@ -1,5 +1,6 @@
 """Visits of fences: what time, others and the fence's end make of them, and whom a fence may notice."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -271,8 +272,8 @@ async def test_crossings_of_many_people_are_stored_together_and_told_in_order(
     monkeypatch.setattr(CrossingLog, "_store", counted)
     now = clock.now_ms() - 600_000
     for turn in range(4):
-        for user in people:
-            await visit(small, user, now + turn * 60_000, AWAY if turn % 2 else BERLIN)
+        place = AWAY if turn % 2 else BERLIN
+        await asyncio.gather(*(visit(small, user, now + turn * 60_000, place) for user in people))
         for shard in small.shards.values():
             shard._tick()
     await small.until(lambda: len(small.pushes) == 4 * len(people))
