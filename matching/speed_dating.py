@@ -83,8 +83,11 @@ def read(path: Path) -> Evenings:
     if schedule.select(pl.struct("iid", "order").is_duplicated().any()).item():
         raise LeakError("order: one person has two dates at once")
     back = schedule.select(iid="pid", pid="iid", back_order="order")
-    rows = schedule.join(back, on=["iid", "pid"], how="inner", maintain_order="left").unique(
-        ["iid", "pid"], keep="first", maintain_order=True
+    # In one order, whatever the file's: folds are dealt by place, and an order may be made of the answers.
+    rows = (
+        schedule.join(back, on=["iid", "pid"], how="inner")
+        .sort("wave", "iid", "pid", "order", "back_order", LABEL)
+        .unique(["iid", "pid"], keep="first", maintain_order=True)
     )
     if rows.is_empty():
         raise ValueError(

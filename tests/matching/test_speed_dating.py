@@ -38,12 +38,31 @@ def fixture_data(make_decisions, write_events, tmp_path):
 
 def test_the_file_gives_back_the_decisions(data, make_decisions):
     evenings, decisions = read(data), make_decisions(5, people=16, cohorts=3)
-    assert evenings.decisions.label.tolist() == decisions.label.tolist()
-    assert evenings.decisions.reverse.tolist() == decisions.reverse.tolist()
+    found = evenings.decisions
+    pairs = zip(decisions.rater.tolist(), decisions.ratee.tolist(), strict=True)
+    said = dict(zip(pairs, decisions.label.tolist(), strict=True))
+    assert len(found) == len(decisions)
+    assert found.label.tolist() == [
+        said[pair] for pair in zip(found.rater.tolist(), found.ratee.tolist(), strict=True)
+    ]
+    assert found.rater[found.reverse].tolist() == found.ratee.tolist()
+    assert found.ratee[found.reverse].tolist() == found.rater.tolist()
     assert evenings.dropped == 0
     assert profile(evenings).shape == (len(decisions), len(PROFILE))
     features, penalty = wide(evenings)
     assert features.shape == (len(decisions), len(penalty))
+
+
+@pytest.mark.parametrize("by", ["dec", "order", None])
+def test_the_order_of_rows_says_nothing(data, tmp_path, by):
+    frame = pl.read_csv(data)
+    other = frame.sort(by, descending=True) if by else frame.sample(fraction=1.0, shuffle=True, seed=1)
+    assert not other.equals(frame)
+    other.write_csv(tmp_path / "other.csv")
+    one, two = read(data), read(tmp_path / "other.csv")
+    for name in ("rater", "ratee", "label", "reverse", "moment", "cohort"):
+        assert getattr(one.decisions, name).tolist() == getattr(two.decisions, name).tolist()
+    assert profile(one).tolist() == pytest.approx(profile(two), nan_ok=True)
 
 
 def test_no_sensitive_and_no_later_column_is_read():
