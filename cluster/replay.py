@@ -25,7 +25,7 @@ from cluster.report import writing
 from cluster.report.recorder import Recorder
 from cluster.settings import Settings
 from geo.distance import distance_m
-from geo.traces import TraceError, read_trace
+from geo.traces import TraceError, read_recording
 
 PEOPLE = (
     "ana", "ben", "cleo", "dan", "eve", "finn", "gia", "hugo", "ida", "jon", "kim", "leo", "mia", "noa",
@@ -114,7 +114,9 @@ async def run(arguments: argparse.Namespace, settings: Settings) -> int:
             await replay.clear()
             if arguments.report is not None:
                 trails = [trail for recorder in replay.recorders if (trail := recorder.trail()) is not None]
-                writing.tell(arguments.report, ports.url, writing.notes(arguments.speed), fences, trails)
+                writing.tell(
+                    arguments.report, ports.url, writing.notes(arguments.speed, routes), fences, trails
+                )
     except PortError as refused:
         if refused.status:
             raise OperatorError(f"the engine refused: {refused}", "see `hereabouts status`") from None
@@ -240,7 +242,7 @@ def read_route(path: Path) -> Route:
     try:
         if path.stat().st_size > FILE_MOST_BYTES:
             raise OperatorError(f"{path} is larger than {FILE_MOST_BYTES // 1_000_000} MB")
-        points = read_trace(path.read_bytes())
+        points, left_out = read_recording(path.read_bytes())
     except FileNotFoundError:
         raise OperatorError(f"there is no file {path}", "`make traces` fetches recorded ones") from None
     except OSError as problem:
@@ -249,7 +251,7 @@ def read_route(path: Path) -> Route:
         raise OperatorError(f"{path} is no trace: {problem}", TRACE_WANTED) from None
     if len(points) < 2:
         raise OperatorError(f"{path} holds only one position", TRACE_WANTED)
-    return Route(path.stem, tuple(points))
+    return Route(path.stem, tuple(points), left_out)
 
 
 def introduction(routes: Sequence[Route], walks: Sequence[Walk], speed: float, url: str) -> str:
@@ -264,6 +266,7 @@ def introduction(routes: Sequence[Route], walks: Sequence[Walk], speed: float, u
             f"{route.duration_ms / 60_000:.0f} min; {len(on_it)} walk it, "
             f"{sum(walk.backwards for walk in on_it)} of them backwards"
         )
+    lines += [f"  {route.loss}" for route in routes if route.loss]
     pace = "at their own pace" if speed == 1 else f"{speed:g} times as fast"
     lines.append(f"  Places are as recorded. Times are not: they are moved to now and run {pace}.")
     return "\n".join(lines)

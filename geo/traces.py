@@ -6,7 +6,7 @@ import io
 import itertools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
@@ -39,15 +39,29 @@ _Told = tuple[int | None, float, float, float | None, float | None]
 """Time in Unix ms, WGS84 degrees, elevation and accuracy in metres, as a file tells them."""
 
 
+class Recording(NamedTuple):
+    """A trace, and how many positions that the document holds are not in it."""
+
+    points: list[TracePoint]
+    left_out: int
+
+
 def read_trace(document: bytes, pace_mps: float = WALKING_MPS) -> list[TracePoint]:
-    """Return the points of a trace in any of the three formats, told apart by how it begins; what is said
-    of times in `read_gpx` holds for all of them. Raise TraceError if nothing is left.
+    """Return the points of `read_recording`."""
+    return read_recording(document, pace_mps).points
+
+
+def read_recording(document: bytes, pace_mps: float = WALKING_MPS) -> Recording:
+    """Return a trace in any of the three formats, told apart by how it begins; what is said of times in
+    `read_gpx` holds for all of them. Raise TraceError if nothing is left.
     """
     start = document.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if start == b"<":
-        return read_gpx(document, pace_mps)
-    points = _geojson(document) if start == b"{" else _csv(document)
-    return _ordered(list(points), "positions", pace_mps)
+        told, what = list(_points(document)), "GPX track or route points"
+    else:
+        told, what = list(_geojson(document) if start == b"{" else _csv(document)), "positions"
+    points = _ordered(told, what, pace_mps)
+    return Recording(points, len(told) - len(points))
 
 
 def read_gpx(document: bytes, pace_mps: float = WALKING_MPS) -> list[TracePoint]:
@@ -64,7 +78,8 @@ def read_gpx(document: bytes, pace_mps: float = WALKING_MPS) -> list[TracePoint]
     return _ordered(list(_points(document)), "GPX track or route points", pace_mps)
 
 
-def _ordered(points: list[_Told], what: str, pace_mps: float) -> list[TracePoint]:
+def _ordered(found: Sequence[_Told | None], what: str, pace_mps: float) -> list[TracePoint]:
+    points = [point for point in found if point is not None]
     if not points:
         raise TraceError(f"the document holds no {what}")
     told = ((t_ms, lat, lon, ele_m, acc_m) for t_ms, lat, lon, ele_m, acc_m in points if t_ms is not None)
@@ -74,8 +89,8 @@ def _ordered(points: list[_Told], what: str, pace_mps: float) -> list[TracePoint
     return [point for index, point in enumerate(timed) if index == 0 or point.t_ms > timed[index - 1].t_ms]
 
 
-def _points(document: bytes) -> Iterator[_Told]:
-    """Yield each readable point of a GPX document in its order."""
+def _points(document: bytes) -> Iterator[_Told | None]:
+    """Yield each point of a GPX document in its order; None for what is no place."""
     try:
         # expat bounds entity expansion since 2.4.1, and Python 3.11 brings a newer one.
         for _, element in ET.iterparse(io.BytesIO(document)):  # noqa: S314
@@ -85,6 +100,7 @@ def _points(document: bytes) -> Iterator[_Told]:
             try:
                 at = normalise(float(element.get("lat", "nan")), float(element.get("lon", "nan")))
             except (CoordinatesError, ValueError):
+                yield None
                 continue
             yield _time_ms(told.get("time", "")), at.lat, at.lon, _metres(told.get("ele", "")), None
             element.clear()
@@ -102,7 +118,7 @@ _CSV_NAMES = {
 }
 
 
-def _csv(document: bytes) -> Iterator[_Told]:
+def _csv(document: bytes) -> Iterator[_Told | None]:
     """Yield the rows of a table; its first line names `lat` and `lon`, and maybe `t_ms`, `acc_m`, `ele_m`."""
     try:
         text = document.decode("utf-8-sig")
@@ -116,12 +132,13 @@ def _csv(document: bytes) -> Iterator[_Told]:
             raise TraceError("it is neither GPX nor GeoJSON, nor a CSV whose first line names lat and lon")
         for row in rows:
             told = {what: row[index].strip() if 0 <= index < len(row) else "" for what, index in at.items()}
-            yield from _place(told["lat"], told["lon"], told["time"], told["ele"], told["acc"])
+            if any(row):
+                yield _place(told["lat"], told["lon"], told["time"], told["ele"], told["acc"])
     except (UnicodeDecodeError, csv.Error):
         raise TraceError("it is neither GPX nor GeoJSON, nor a CSV in UTF-8") from None
 
 
-def _geojson(document: bytes) -> Iterator[_Told]:
+def _geojson(document: bytes) -> Iterator[_Told | None]:
     """Yield the Points and LineStrings of a GeoJSON document (RFC 7946); times are in a Point's property
     `time` (or `t_ms`), in a line's `coordTimes` or `times`.
     """
@@ -143,7 +160,7 @@ def _geojson(document: bytes) -> Iterator[_Told]:
         positions = _lines(shape.get("type"), shape.get("coordinates"))
         for position, time in itertools.zip_longest(positions, times[: len(positions)]):
             if isinstance(position, list) and len(position) >= 2:
-                yield from _place(position[1], position[0], time, (*position, "")[2], _one_of(about, "acc"))
+                yield _place(position[1], position[0], time, (*position, "")[2], _one_of(about, "acc"))
 
 
 def _object(of: Any, name: str) -> dict[str, Any]:
@@ -172,14 +189,14 @@ def _flat(nested: list[Any]) -> list[Any]:
     return [one for each in nested for one in (each if isinstance(each, list) else [each])]
 
 
-def _place(lat: Any, lon: Any, time: Any, ele: Any, acc: Any) -> Iterator[_Told]:
-    """Yield the point, if it is a place on Earth."""
+def _place(lat: Any, lon: Any, time: Any, ele: Any, acc: Any) -> _Told | None:
+    """Return the point, if it is a place on Earth."""
     try:
         at = normalise(float(lat), float(lon))
     except (CoordinatesError, ValueError, TypeError):
-        return
+        return None
     acc_m = _metres(acc)
-    yield _time_ms(time), at.lat, at.lon, _metres(ele), acc_m if acc_m is not None and acc_m > 0 else None
+    return _time_ms(time), at.lat, at.lon, _metres(ele), acc_m if acc_m is not None and acc_m > 0 else None
 
 
 def _local(tag: str) -> str:

@@ -39,6 +39,8 @@ class Route:
 
     name: str
     points: tuple[TracePoint, ...]
+    left_out: int = 0
+    """Positions of the file that are no part of it."""
 
     def __post_init__(self) -> None:
         if len(self.points) < 2:
@@ -47,6 +49,16 @@ class Route:
     @property
     def duration_ms(self) -> int:
         return self.points[-1].t_ms - self.points[0].t_ms
+
+    @property
+    def loss(self) -> str:
+        """What became of the positions that were left out, in a sentence; empty where there are none."""
+        if not self.left_out:
+            return ""
+        return (
+            f"{self.name}: {self.left_out} positions of the file were left out (no place on Earth, no time, "
+            "or a time that was there before)."
+        )
 
     @property
     def is_circuit(self) -> bool:

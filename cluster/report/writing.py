@@ -35,10 +35,15 @@ def judge_offline(
         for fence in fences_around(gates(route, places), route.name if len(routes) > 1 else "")
     ]
     trails = [trail for route in routes if (trail := offline.judge(route, fences)) is not None]
-    tell(report, "the engine's own kernels, no engine running", (_HOW, _CELLS), fences, trails)
+    told = (_HOW, _CELLS, *_losses(routes))
+    tell(report, "the engine's own kernels, no engine running", told, fences, trails)
 
 
-def notes(speed: float) -> list[str]:
+def _losses(routes: Sequence[Route]) -> list[str]:
+    return [route.loss for route in routes if route.loss]
+
+
+def notes(speed: float, routes: Sequence[Route]) -> list[str]:
     """What a reader of an engine's report should know."""
     heard = (
         "Fixes, answers, crossings, rooms and messages went through the engine's public ports; the cells are "
@@ -48,7 +53,7 @@ def notes(speed: float) -> list[str]:
         f"It was replayed {speed:g} times as fast, so a rest or a dwell lasted the engine that much less: "
         "--speed 1 or --offline tell them as recorded."
     )
-    return [heard, fast] if speed != 1 else [heard]
+    return [heard, *([fast] if speed != 1 else []), *_losses(routes)]
 
 
 def tell(

@@ -61,6 +61,19 @@ def test_a_trace_is_judged_with_no_engine_and_the_page_holds_all_of_it(
         assert 200 < trail["astray_m"][0] < 600  # a res 8 cell's middle is some 300 m away
 
 
+def test_the_page_says_how_much_of_a_dirty_file_is_not_on_it(tmp_path: Path) -> None:
+    dirty, page = tmp_path / "dirty.csv", tmp_path / "out.html"
+    rows = [f"{52.52 + second / 1e5},13.405,{1_790_000_000_000 + second * 1_000}" for second in range(9)]
+    dirty.write_text(
+        "\n".join(["lat,lon,t_ms", *rows, "NaN,1,1790000009000", "1,500,x", "91,0,1790000010000"])
+    )
+    done = hereabouts("--offline", "--report", page, "--places", "1", dirty)
+    assert done.returncode == 0, done.stderr
+    told = report_of(page.read_text())
+    assert len(told["trails"][0]["fixes"]) == 9
+    assert [note for note in told["notes"] if note.startswith("dirty: 3 positions of the file were left out")]
+
+
 def test_fences_are_those_of_the_file(recorded: Path, tmp_path: Path) -> None:
     drawn, page = tmp_path / "fences.geojson", tmp_path / "out.html"
     start = read_route(recorded / "kent-run.gpx").points[0]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geo.distance import distance_m
-from geo.traces import TraceError, TracePoint, read_gpx, read_trace
+from geo.traces import TraceError, TracePoint, read_gpx, read_recording, read_trace
 
 T_MS = 1_277_548_200_000  # 2010-06-26T10:30:00Z
 
@@ -70,6 +70,7 @@ def test_what_is_no_place_is_left_out_and_a_jump_stays():
         (1, -179, None),
         (2, 1, None),
     ]
+    assert read_recording(document).left_out == 4
 
 
 @pytest.mark.parametrize("time", [None, "2010-06-26T10:30:00Z", "1980-01-06T00:00:00Z"])
@@ -124,6 +125,7 @@ def test_csv_is_read_by_the_names_of_its_columns():
         TracePoint(T_MS + 1_000, 52.6, 13.5, None, None),
         TracePoint(T_MS + 2_000, 52.7, 13.6, None, None),
     ]
+    assert read_recording(document.encode()).left_out == 2
 
 
 @pytest.mark.parametrize("mark", [";", "\t"])
