@@ -18,6 +18,8 @@ from storage.registry import ALIASES, ModelRow, Move, lock, moves, names, served
 MOVED_WITHIN = timedelta(days=30)
 ROLLBACKS = 3
 """Earlier champions that stay, however long ago they served."""
+LOCK_WAIT_S = 5.0
+"""Runs that begin wait for as long, at the most, as this waits for others."""
 JUST_COME = timedelta(hours=1)
 """Bytes that are younger may be about to be named: whoever stores bytes that are there makes them young."""
 
@@ -42,8 +44,11 @@ class Pruned:
     freed_bytes: int = 0
 
 
-async def prune(connection: Any, keep: Keep, now: datetime) -> Pruned | None:
-    """Remove what is not kept, in one transaction. None: another process is at it.
+async def prune(
+    connection: Any, keep: Keep, now: datetime, lock_wait_s: float = LOCK_WAIT_S
+) -> Pruned | None:
+    """Remove what is not kept, in one transaction. None: another process is at it. Raises what Postgres
+    raises, also where something is held by others for longer than it waits; then nothing is changed.
 
     A run that begins meanwhile waits for the end of it, so that none is told of bytes that are then gone.
     """
@@ -53,13 +58,17 @@ async def prune(connection: Any, keep: Keep, now: datetime) -> Pruned | None:
         )
         if not is_alone:
             return None
-        await connection.execute("SET LOCAL lock_timeout = '5s'")
+        await connection.execute(f"SET LOCAL lock_timeout = {round(lock_wait_s * 1_000)}")
         await connection.execute("LOCK TABLE job_runs IN SHARE ROW EXCLUSIVE MODE")
+        every = await names(connection)
+        # As those who register models do, and those who erase people: else each could wait for the other.
+        for name in every:
+            await lock(connection, name)
+        await connection.execute("SELECT FROM datasets ORDER BY sha256 FOR UPDATE")
         named = await _named_by_runs(connection, now - keep.age)
         steps = await _done_steps(connection, now - keep.age)
         models: list[str] = []
-        for name in await names(connection):
-            await lock(connection, name)
+        for name in every:
             found = await versions(connection, name)
             moved = [each for alias in ALIASES for each in await moves(connection, name, alias)]
             models += [

@@ -178,7 +178,7 @@ async def test_bytes_that_are_stored_again_are_not_removed_before_they_are_named
     storing = other.transaction()
     await storing.start()
     added = await version(other, b"same", name="new")
-    pruning = asyncio.create_task(prune(connection, KEEP, LATER))
+    pruning = asyncio.create_task(prune(connection, KEEP, LATER, 60.0))
     async with asyncio.timeout(30):
         while not await other.fetchval(
             "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = $1)",
@@ -189,4 +189,26 @@ async def test_bytes_that_are_stored_again_are_not_removed_before_they_are_named
     await storing.commit()
     assert (await pruning).models == (old,)
     assert added in await there(connection)
+    await other.close()
+
+
+async def test_an_erasure_at_the_same_time_and_pruning_do_not_wait_for_each_other(connection, database_url):
+    marked = await a_dataset(connection, b"marked")
+    old = await version(connection, b"old", marked)
+    for number in range(2):
+        await version(connection, b"%d" % number)
+    other = await asyncpg.connect(database_url)
+    erasing = other.transaction()
+    await erasing.start()
+    await other.execute("UPDATE datasets SET erased_at = now()")
+    pruning = asyncio.create_task(prune(connection, KEEP, LATER, 60.0))
+    async with asyncio.timeout(30):
+        while not await other.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = $1)",
+            connection.get_server_pid(),
+        ):
+            await asyncio.sleep(0.01)
+    await other.execute("UPDATE models SET erased_at = now() WHERE dataset_sha256 = $1", marked)
+    await erasing.commit()
+    assert (await pruning).models == (old,)
     await other.close()
