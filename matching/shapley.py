@@ -4,6 +4,7 @@ A tree of depth 3 asks at most seven questions, so there are 128 ways to answer 
 worked out for all of them once, when a model is loaded; a row then costs its answers and a look a tree.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from math import comb
@@ -19,6 +20,8 @@ from matching.boosting import xgboost
 QUESTIONS = 7
 """Of one tree at most."""
 _WAYS = 2**QUESTIONS
+PAUSE_S = 1e-4
+"""After each tree: all are 30 ms of Python in a process that answers meanwhile, in another thread."""
 
 
 class _Tree(msgspec.Struct):
@@ -74,7 +77,7 @@ class TreeTables:
                 self._threshold[number, place] = tree.split_conditions[node]
                 self._default_left[number, place] = tree.default_left[node]
         self._number = np.arange(len(trees))
-        self._added = np.stack([_table(tree, columns) for tree in trees]).astype(np.float32)
+        self._added = np.stack(list(_tables(trees, columns)))
 
     @classmethod
     def of(cls, booster: xgboost.Booster, columns: Sequence[int]) -> Self | None:
@@ -91,6 +94,12 @@ class TreeTables:
         goes_left = (asked < self._threshold) | (np.isnan(asked) & self._default_left)
         way = np.packbits(goes_left, axis=-1)[..., 0]
         return np.asarray(self._added[self._number, way].sum(axis=1, dtype=np.float64))
+
+
+def _tables(trees: Sequence[_Tree], columns: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
+    for tree in trees:
+        yield _table(tree, columns).astype(np.float32)
+        time.sleep(PAUSE_S)
 
 
 def _table(tree: _Tree, columns: Sequence[int]) -> Floats:
