@@ -109,7 +109,7 @@ async def test_a_person_who_joins_is_hidden_until_they_choose(town: Town, browse
     await visitor["#appear"].click()
     await expect(visitor["#audience"]).to_have_value("everyone")
     await expect(visitor["#hint"]).to_be_hidden()
-    for _ in range(50):
+    for _ in range(300):
         if await band():
             break
         await asyncio.sleep(0.1)

@@ -97,7 +97,9 @@ def test_arrays_say_what_the_rules_of_one_pair_say(seed):
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1_000_000))
 def test_arrays_say_what_the_matchers_table_says(seed):
-    """Live and batch show the same people."""
+    """Live and batch show the same people, but for who has passed on the viewer: only a batch leaves them out
+    (docs/decisions/0264).
+    """
     people, (blocked, matched, decided) = a_population(seed)
     table = People()
     today = date(2026, 11, 26)
@@ -132,6 +134,8 @@ def test_arrays_say_what_the_matchers_table_says(seed):
         apart_m = people.most_m(np.full(COUNT, viewer), everybody)
         shown = table.is_shown[everybody] & table.fits(viewer, everybody, apart_m, yyyymmdd(today))
         shown[list(table.decided(viewer))] = False
+        last = {int(rater): likes for rater, ratee, likes in zip(*decided, strict=True) if ratee == viewer}
+        shown[[rater for rater, likes in last.items() if not likes and rater != viewer]] = False
         assert np.array_equal(found[viewer], shown)
 
 
