@@ -10,7 +10,7 @@ from matching.tally import PRIOR, Tally
 from storage.decisions import read
 from storage.offsets import Offset
 from storage.placement import slot_of
-from storage.positions import load, open_valkey
+from storage.positions import load_all, open_valkey
 
 
 async def test_a_stored_city_keeps_the_engines_invariants(database_url, valkey_url, pool):
@@ -72,7 +72,8 @@ async def test_a_stored_city_keeps_the_engines_invariants(database_url, valkey_u
         assert [row["age"] for row in ages] == city.people.age.tolist()
 
     valkey = open_valkey(valkey_url)
-    place = await load(valkey, slot_of("user", stored.people[7]), stored.people[7])
+    person = stored.people[7]
+    place = (await load_all(valkey, [(slot_of("user", person), person)])).get(person)
     await valkey.aclose()
     assert place is not None
     assert place.lat == city.people.positions()[0][7]
