@@ -80,6 +80,10 @@ class Directory:
         self._server: Listener | None = None
         self._links: set[Link] = set()
         self._stopping = False
+        self.on_deposed: Callable[[], None] = lambda: None
+        """Called when another term has begun. Whoever keeps this process starts it anew: the term may be of
+        a Directory that died while it was being written.
+        """
         self._peers: dict[Link, wire.Hello] = {}
         self._gateways: dict[str, str] = {}
         """Shard → the newest process that said it is this shard."""
@@ -171,6 +175,7 @@ class Directory:
                 except DeposedError:
                     log.warning("another Directory is in office; this one, of term %d, ends", self.term)
                     self._resign()
+                    self.on_deposed()
                     return
                 except StaleEpochError:
                     is_stale = True  # it had been made, and only the answer was cut off: see what is

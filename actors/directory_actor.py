@@ -28,6 +28,7 @@ class DirectoryActor:
     async def _start(self, config: DirectoryConfig) -> None:
         while True:
             directory = self._directory = Directory(config)
+            directory.on_deposed = lambda: os._exit(1)  # Ray begins the one that it knows again, and no other
             try:
                 await directory.start()
             except (asyncpg.PostgresError, *UNREACHABLE) as error:

@@ -7,9 +7,12 @@ import random
 import signal
 from collections.abc import AsyncIterator, Callable
 
+import asyncpg
 import pytest
 from rt_client.load import Load, kill, processes, until
 from rt_client.town import Town, request, status
+
+from cluster.embedded.postgres import stored_url
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -66,6 +69,22 @@ async def test_a_shard_that_hangs_loses_its_slots_and_may_come_back(
     await load.each_room_acks(8, 60)
     verdict = await load.stop()
     tell(f"a hung shard: every room acknowledges again after {back_s:.1f} s; {verdict}")
+    assert verdict.faults == []
+    assert verdict.resumes_recovered == verdict.resumes_within_limit
+    await load.all_see_all()
+
+
+async def test_a_term_that_nobody_lives_to_serve_is_followed_by_another(town: Town, load: Load) -> None:
+    """One that died may have begun it: the statement it had sent comes after its successor's."""
+    before = await asyncio.to_thread(processes, town, "directory")
+    database = await asyncpg.connect(stored_url(town.data))
+    await database.execute("UPDATE directory SET term = term + 1")
+    await database.close()
+    async with asyncio.timeout(60):
+        while (await asyncio.to_thread(processes, town, "directory")) in ([], before):
+            await asyncio.sleep(0.1)
+    await load.each_room_acks(8, 60)
+    verdict = await load.stop()
     assert verdict.faults == []
     assert verdict.resumes_recovered == verdict.resumes_within_limit
     await load.all_see_all()

@@ -39,6 +39,7 @@ class DirectoryProcess:
             DirectoryConfig(world.run_dir, "", world.shards_at_start),
             Slots(world.database),
         )
+        self.directory.on_deposed = lambda: world.directory_ended(self)
         self.process.spawn(self._start())
 
     async def _start(self) -> None:

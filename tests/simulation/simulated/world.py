@@ -41,6 +41,8 @@ SLOTS = 64
 ROUNDS = 2
 TROUBLE_S = 4.0
 RETIRE_TRIES = 5
+RESTARTS_S = 0.5
+"""How long it takes until a process that ended by itself is there again."""
 SETTLES_S = 15.0
 """After the last trouble: restarts, takeovers, timeouts of requests, resubscriptions."""
 
@@ -164,6 +166,12 @@ class World:
     def start_directory(self) -> None:
         """A Directory, or the next after one that was killed."""
         self.directory = DirectoryProcess(self)
+
+    def directory_ended(self, which: DirectoryProcess) -> None:
+        """By itself, as another term has begun: it comes back if it is the one that is kept."""
+        which.process.kill()
+        if which is self.directory:
+            self.after(RESTARTS_S, self.start_directory)
 
     def start_shard(self, number: int) -> None:
         """A shard, or its next incarnation."""
