@@ -31,10 +31,10 @@ from geo.probing import HELD, TELEPORT
 from geo.table import PositionTable
 from storage.positions import LOGGED, LoggedRows
 
-GATHER_S = 0.02
-"""The longest that a fix waits for others: a fifth of the tick that its events wait for (GEO-4)."""
+GATHER_S = 0.008
+"""The longest that a fix waits for others (docs/decisions/0263)."""
 
-REST_FACTOR = 20
+REST_FACTOR = 4
 """Fixes are gathered for this many times what the last batch took, at most GATHER_S: at rest none waits."""
 
 BATCH_LIMIT = 10_000
