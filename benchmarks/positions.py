@@ -188,7 +188,7 @@ def main() -> None:
             except (OSError, RuntimeError, NotInstalledError) as failed:
                 traceback.print_exc()
                 rows[label] = {"error": repr(failed)[:300]}
-    report(rows, settings, "positions_quick" if given.quick else "positions")
+    report(rows, settings, "positions" + ("_only" if given.only else "_quick" if given.quick else ""))
 
 
 if __name__ == "__main__":

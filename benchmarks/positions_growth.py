@@ -172,7 +172,7 @@ def main() -> None:
                 growth = Growth(city, given)
                 found[city.name] = {row.label: growth.measure(row) for row in known}
                 growth.close()
-    name = "positions_growth_quick" if given.quick else "positions_growth"
+    name = "positions_growth" + ("_only" if given.only else "_quick" if given.quick else "")
     machine = describe("ray", "picows", "uvloop", "h3", "numpy", "shapely")
     settings = {
         "radius_m": RADIUS_M, "in_flight": given.in_flight, "connected_at_most": given.connected,
