@@ -49,6 +49,16 @@ async def there(connection):
     return {row[0] for row in rows}
 
 
+async def until_it_waits(connection, other):
+    """Until `connection` stands before a lock, as `other` sees it."""
+    async with asyncio.timeout(30):
+        while not await other.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = $1)",
+            connection.get_server_pid(),
+        ):
+            await asyncio.sleep(0.01)
+
+
 async def test_what_serves_may_serve_again_or_is_new_stays_and_the_rest_goes(connection):
     made = [await version(connection, f"m{number}".encode()) for number in range(12)]
     for each in made[:7]:
@@ -179,12 +189,7 @@ async def test_bytes_that_are_stored_again_are_not_removed_before_they_are_named
     await storing.start()
     added = await version(other, b"same", name="new")
     pruning = asyncio.create_task(prune(connection, KEEP, LATER, 60.0))
-    async with asyncio.timeout(30):
-        while not await other.fetchval(
-            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = $1)",
-            connection.get_server_pid(),
-        ):
-            await asyncio.sleep(0.01)
+    await until_it_waits(connection, other)
     await other.execute("UPDATE blobs SET created_at = $1", LATER)  # as it is at that time
     await storing.commit()
     assert (await pruning).models == (old,)
@@ -202,12 +207,7 @@ async def test_an_erasure_at_the_same_time_and_pruning_do_not_wait_for_each_othe
     await erasing.start()
     await other.execute("UPDATE datasets SET erased_at = now()")
     pruning = asyncio.create_task(prune(connection, KEEP, LATER, 60.0))
-    async with asyncio.timeout(30):
-        while not await other.fetchval(
-            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = $1)",
-            connection.get_server_pid(),
-        ):
-            await asyncio.sleep(0.01)
+    await until_it_waits(connection, other)
     await other.execute("UPDATE models SET erased_at = now() WHERE dataset_sha256 = $1", marked)
     await erasing.commit()
     assert (await pruning).models == (old,)
